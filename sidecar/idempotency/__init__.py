@@ -1,0 +1,1 @@
+"""The domain: keys, scopes, fingerprints, outcomes, records. Pure functions and frozen dataclasses."""

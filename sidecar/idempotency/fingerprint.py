@@ -1,0 +1,47 @@
+"""What makes two requests the same: SHA-256 over head and body bytes, as they pass (CONTRACT §3)."""
+
+import hashlib
+import hmac
+
+from sidecar.idempotency.fields import values
+from sidecar.idempotency.policy import BodyMode, FingerprintSpec
+from sidecar.idempotency.request import Request
+from sidecar.idempotency.scope import frame
+
+_VERSION = b"idempotency-fingerprint/1"
+
+
+class Fingerprinter:
+    """The fingerprint of one request, fed as its body passes; memory does not grow with the body."""
+
+    __slots__ = ("_digest", "_with_body")
+
+    def __init__(self, spec: FingerprintSpec, request: Request) -> None:
+        self._digest = hashlib.sha256(_VERSION)
+        self._with_body = spec.body is BodyMode.RAW
+        query = request.query if spec.query else None
+        self._digest.update(
+            frame(
+                request.method.encode("latin-1"),
+                request.path.encode("latin-1"),
+                *(() if query is None else (b"?", query.encode("latin-1"))),
+            )
+        )
+        for name in spec.headers:
+            found = values(request.headers, name)
+            self._digest.update(frame(name.encode("latin-1"), str(len(found)).encode(), *found))
+        # The head is sealed with its own length-free digest so that no body can imitate a longer head.
+        self._digest = hashlib.sha256(self._digest.digest())
+
+    def feed(self, data: bytes) -> None:
+        """Take in the next bytes of the request body."""
+        if self._with_body and data:
+            self._digest.update(data)
+
+    def digest(self) -> bytes:
+        """The fingerprint of what has been fed so far: 32 bytes."""
+        return self._digest.digest()
+
+    def equals(self, fingerprint: bytes) -> bool:
+        """Whether the request is the one with this fingerprint, in constant time."""
+        return hmac.compare_digest(self.digest(), fingerprint)

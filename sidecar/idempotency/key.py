@@ -1,0 +1,77 @@
+"""The idempotency key: where it stands in a request and which forms are accepted.
+
+The IETF draft (httpapi-idempotency-key-header-07 §2.1) makes it a structured-field String (RFC 9651 §3.3.3,
+in double quotes). Clients in the wild send bare tokens, so `lenient` takes both, and `"abc"` and `abc` are
+the same key; `strict` takes only the draft's form.
+"""
+
+import contextlib
+from typing import cast
+
+import http_sf
+
+from sidecar.idempotency.fields import Fields, values
+from sidecar.idempotency.policy import KeyFormat, KeySource
+from sidecar.idempotency.problem import KeyInvalid, KeyMissing
+
+_NOT_BARE = frozenset(b'",;\\')
+"""Visible characters that mean something else in a header field: quoting, lists and parameters."""
+
+
+def find_key(headers: Fields, source: KeySource) -> str | None:
+    """The request's key, unquoted; None where there is none and none is required.
+
+    Raises:
+        KeyMissing: The policy requires a key and the request has none.
+        KeyInvalid: The key is malformed, empty, too long or given more than once.
+    """
+    given = values(headers, source.header)
+    if not given:
+        if source.required:
+            raise KeyMissing(f"This request needs the header {source.header}: {_allowed(source)}.")
+        return None
+    if len(given) > 1:
+        raise KeyInvalid(f"The header {source.header} was given {len(given)} times; give it once.")
+    key = _parse(given[0], source)
+    if not key:
+        raise KeyInvalid(f"The header {source.header} is empty; allowed: {_allowed(source)}.")
+    if len(key) > source.max_length:
+        raise KeyInvalid(
+            f"The key in {source.header} has {len(key)} characters; allowed: at most {source.max_length}."
+        )
+    return key
+
+
+def _parse(raw: bytes, source: KeySource) -> str:
+    text = raw.strip(b" \t")
+    if text.startswith(b'"') or source.format is KeyFormat.STRICT:
+        return _parse_quoted(text, source)
+    if any(not 0x21 <= octet <= 0x7E or octet in _NOT_BARE for octet in text):
+        raise KeyInvalid(
+            f"The header {source.header} holds a character that a key cannot have; "
+            f"allowed: {_allowed(source)}."
+        )
+    return text.decode("ascii")
+
+
+def _parse_quoted(text: bytes, source: KeySource) -> str:
+    item: object = None
+    with contextlib.suppress(ValueError):  # StructuredFieldError is one
+        # An item comes as (value, parameters); the parameters mean nothing here.
+        item = cast("tuple[object, object]", http_sf.parse(text, tltype="item"))[0]
+    # Token and DisplayString are other types of RFC 9651; only a String is a key.
+    if type(item) is not str:
+        raise KeyInvalid(
+            f"The header {source.header} is not a structured-field String; allowed: {_allowed(source)}."
+        )
+    return item
+
+
+def _allowed(source: KeySource) -> str:
+    quoted = (
+        f"a string in double quotes of 1 to {source.max_length} printable ASCII characters, "
+        'such as "8e03978e"'
+    )
+    if source.format is KeyFormat.STRICT:
+        return quoted
+    return f"{quoted}, or the same without quotes, spaces, commas and semicolons"

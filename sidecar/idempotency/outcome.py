@@ -1,0 +1,104 @@
+"""How an exchange ended, and what that means for the key (CONTRACT §5)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class Outcome(StrEnum):
+    """What happens to a claim when its exchange ends."""
+
+    RECORD = "record"
+    """Kept, and replayed to duplicates."""
+    RELEASE = "release"
+    """The claim is dropped; a retry executes."""
+    UNKNOWN = "unknown"
+    """Nobody can say whether it executed."""
+
+
+_BY_STATUS: Mapping[int, Outcome] = {
+    408: Outcome.RELEASE,
+    425: Outcome.RELEASE,
+    429: Outcome.RELEASE,
+    502: Outcome.UNKNOWN,
+    503: Outcome.RELEASE,
+    504: Outcome.UNKNOWN,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class OutcomeRules:
+    """The table for the upstream's own answers, with a policy's overrides.
+
+    `overrides` has a status ("503") or a class ("5xx") as its key; the status wins over the class, and
+    both over the table.
+    """
+
+    overrides: Mapping[str, Outcome] = field(default_factory=dict)
+
+    def of_status(self, status: int) -> Outcome:
+        """What an answer with this status means."""
+        override = self.overrides.get(str(status)) or self.overrides.get(f"{status // 100}xx")
+        return override or _BY_STATUS.get(status, Outcome.RECORD)
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What Envoy says of where a response came from (its attributes; all None where it says nothing).
+
+    Attributes:
+        details: `response.code_details`: `via_upstream`, or why Envoy answered itself.
+        flags: `response.flags`, the bit set of the access log's response flags.
+        address: `upstream.address`, the host that was chosen.
+        attempts: `upstream.request_attempt_count`: how often the router tried.
+    """
+
+    details: str | None = None
+    flags: int | None = None
+    address: str | None = None
+    attempts: int | None = None
+
+
+_VIA_UPSTREAM = "via_upstream"
+_NO_HEALTHY_UPSTREAM = 1 << 1  # UH
+_CONNECTION_FAILURE = 1 << 5  # UF
+_OVERFLOW = 1 << 7  # UO
+_NO_ROUTE = 1 << 8  # NR
+_NO_CLUSTER = 1 << 24  # NC
+_NEVER_SENT = _NO_HEALTHY_UPSTREAM | _CONNECTION_FAILURE | _OVERFLOW | _NO_ROUTE | _NO_CLUSTER
+_REQUEST_TIMEOUT = 1 << 2  # UT
+_LOCAL_RESET = 1 << 3  # LR
+_REMOTE_RESET = 1 << 4  # UR
+_CONNECTION_TERMINATION = 1 << 6  # UC
+_MAY_HAVE_BEEN_SENT = _REQUEST_TIMEOUT | _LOCAL_RESET | _REMOTE_RESET | _CONNECTION_TERMINATION
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """An outcome and, for metrics and logs, the reason.
+
+    As `judge` gives it: `status`, `status-only`, `envoy-never-sent`, `envoy-may-have-sent`.
+    """
+
+    outcome: Outcome
+    reason: str
+
+
+def judge(status: int, origin: Origin, rules: OutcomeRules) -> Verdict:
+    """What a response means: the upstream's own by its status, Envoy's own by whether the request was sent.
+
+    Envoy's reply counts as never sent where the router never tried (a filter behind this one answered), or
+    with one of the flags UH, UF, UO, NR, NC and at most one attempt: after a second attempt nobody knows what
+    became of the first. An Envoy that tells nothing about its
+    responses cannot be told from an upstream; then every 5xx is unknown.
+    """
+    if origin.details == _VIA_UPSTREAM:
+        return Verdict(rules.of_status(status), "status")
+    flags = origin.flags or 0
+    if origin.details is None and not flags:
+        return Verdict(Outcome.UNKNOWN if status >= 500 else rules.of_status(status), "status-only")
+    attempts = origin.attempts or 0
+    untried = attempts == 0 and not origin.address and not flags & _MAY_HAVE_BEEN_SENT
+    if untried or (flags & _NEVER_SENT and attempts <= 1):
+        return Verdict(Outcome.RELEASE, "envoy-never-sent")
+    return Verdict(Outcome.UNKNOWN, "envoy-may-have-sent")

@@ -1,0 +1,129 @@
+"""What a client is told when a request is refused: RFC 9457 problem documents (CONTRACT §4).
+
+One exception class for each situation, carrying its type and status; `Problem.document` renders it.
+"""
+
+import json
+from typing import ClassVar
+
+from sidecar.idempotency.fields import Fields
+
+_NAMESPACE = "urn:idempotency:"
+
+
+class Problem(Exception):  # noqa: N818 (RFC 9457's own word for it)
+    """A request that is refused. `detail` is for people and never holds a key or a credential."""
+
+    type: ClassVar[str]
+    title: ClassVar[str]
+    status: int
+
+    def __init__(
+        self, detail: str, *, retry_after_s: int | None = None, original_status: int | None = None
+    ) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.retry_after_s = retry_after_s
+        self.original_status = original_status
+
+    @property
+    def result(self) -> str:
+        """The value of the `result` label in `idempotency_requests_total` (CONTRACT §8)."""
+        return self.type.replace("-", "_")
+
+    def document(self, instance: str | None) -> bytes:
+        """The JSON body. `instance` is the request's id (RFC 9457 §3.1.5), left out where there is none."""
+        members: dict[str, int | str] = {
+            "type": _NAMESPACE + self.type,
+            "title": self.title,
+            "status": self.status,
+            "detail": self.detail,
+        }
+        if instance:
+            members["instance"] = instance
+        if self.original_status is not None:
+            members["original_status"] = self.original_status
+        return json.dumps(members).encode()
+
+    def headers(self, docs_url: str | None) -> Fields:
+        """The response header fields that go with the document."""
+        fields: list[tuple[str, bytes]] = [("content-type", b"application/problem+json")]
+        if self.retry_after_s is not None:
+            fields.append(("retry-after", str(self.retry_after_s).encode()))
+        if docs_url:
+            fields.append(("link", f'<{docs_url}>; rel="describedby"'.encode()))
+        return tuple(fields)
+
+
+class KeyMissing(Problem):
+    """The policy requires a key and the request has none."""
+
+    type, title, status = "key-missing", "Idempotency key missing", 400
+
+
+class KeyInvalid(Problem):
+    """The key is malformed, too long, given twice, or on a request that cannot have one."""
+
+    type, title, status = "key-invalid", "Idempotency key invalid", 400
+
+
+class InProgress(Problem):
+    """The first request with this key is still running. The status is the policy's, 409 or 429."""
+
+    type, title, status = "in-progress", "Request in progress", 409
+
+    def __init__(self, *, status: int, retry_after_s: int) -> None:
+        super().__init__(
+            "A request with this idempotency key is still being executed. Retry later with the same key.",
+            retry_after_s=retry_after_s,
+        )
+        self.status = status
+
+
+class KeyReused(Problem):
+    """The same key came with another payload."""
+
+    type, title, status = "key-reused", "Idempotency key reused", 422
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This idempotency key was used before with another request. Use a new key for a new request."
+        )
+
+
+class OutcomeUnknown(Problem):
+    """An earlier attempt may have executed and the policy holds the key."""
+
+    type, title, status = "outcome-unknown", "Outcome unknown", 409
+
+    def __init__(self, attempt: int, reason: str) -> None:
+        super().__init__(
+            f"Attempt {attempt} of this request may or may not have been executed ({reason}). "
+            "It is not executed again until an operator resolves the key or it expires."
+        )
+
+
+class ResponseNotStored(Problem):
+    """It was executed, but its response was not kept."""
+
+    type, title, status = "response-not-stored", "Response not stored", 409
+
+    def __init__(self, original_status: int) -> None:
+        super().__init__(
+            f"The request was executed and answered with status {original_status}, but its response was not "
+            "kept and cannot be given again.",
+            original_status=original_status,
+        )
+
+
+class StoreUnavailable(Problem):
+    """The store cannot be asked, and the policy refuses rather than guesses."""
+
+    type, title, status = "store-unavailable", "Idempotency store unavailable", 503
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The idempotency store cannot be asked, so the request was not forwarded. "
+            "Retry it with the same key.",
+            retry_after_s=1,
+        )

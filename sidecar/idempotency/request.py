@@ -1,0 +1,40 @@
+"""The head of an HTTP request, as the domain sees it."""
+
+from dataclasses import dataclass
+
+from sidecar.idempotency.fields import Fields, first
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """Method, authority, path, query and header fields.
+
+    `path` is without its query, `query` without its `?` and None where the target has none; text is
+    Latin-1, one character for each byte on the wire. `id` is Envoy's request id, empty where it has none.
+    """
+
+    method: str
+    authority: str
+    path: str
+    query: str | None
+    headers: Fields
+    id: str = ""
+
+    @classmethod
+    def from_target(
+        cls, method: str, authority: str, target: str, headers: Fields, request_id: str
+    ) -> "Request":
+        """From the request target (`:path`, path and query in one)."""
+        path, mark, query = target.partition("?")
+        return cls(method, authority, path, query if mark else None, headers, request_id)
+
+    @property
+    def is_upgrade(self) -> bool:
+        """Whether the exchange would leave HTTP (an upgrade or CONNECT): there is no response to record."""
+        return self.method == "CONNECT" or first(self.headers, "upgrade") is not None
+
+    @property
+    def is_grpc(self) -> bool:
+        """Whether it is a gRPC call (content-type application/grpc, with any suffix)."""
+        content_type = first(self.headers, "content-type") or b""
+        return content_type.lower().startswith(b"application/grpc")

@@ -1,0 +1,65 @@
+"""Whose key it is: what a key is combined with before it becomes an id (CONTRACT §3, `scope`)."""
+
+import hashlib
+from dataclasses import dataclass
+from typing import ClassVar
+
+from sidecar.idempotency.fields import values
+from sidecar.idempotency.request import Request
+
+_VERSION = b"idempotency-id/1"
+
+
+@dataclass(frozen=True, slots=True)
+class ScopePart:
+    """One part of a scope: `kind` is host, method, path or header; `name` the header's, lower-case."""
+
+    kind: str
+    name: str = ""
+
+    HOST: ClassVar["ScopePart"]
+    METHOD: ClassVar["ScopePart"]
+    PATH: ClassVar["ScopePart"]
+
+    @classmethod
+    def header(cls, name: str) -> "ScopePart":
+        """The values of a request header, all of them, in order."""
+        return cls("header", name.lower())
+
+    def values(self, request: Request) -> tuple[bytes, ...]:
+        """What the request has here: no value where the part is absent, which is not the empty value."""
+        match self.kind:
+            case "host":
+                return (request.authority.lower().encode("latin-1"),)
+            case "method":
+                return (request.method.encode("latin-1"),)
+            case "path":
+                return (request.path.encode("latin-1"),)
+            case _:
+                return values(request.headers, self.name)
+
+
+ScopePart.HOST = ScopePart("host")
+ScopePart.METHOD = ScopePart("method")
+ScopePart.PATH = ScopePart("path")
+
+
+def record_id(parts: tuple[ScopePart, ...], request: Request, key: str) -> str:
+    """The id of (scope, key): SHA-256 in hexadecimal.
+
+    Every part is framed with its kind, its name, its number of values and each value's length, so that
+    no two different scopes can meet by concatenation and an absent part never equals an empty one.
+    """
+    digest = hashlib.sha256(_VERSION)
+    for part in parts:
+        found = part.values(request)
+        digest.update(
+            frame(part.kind.encode(), part.name.encode("latin-1"), str(len(found)).encode(), *found)
+        )
+    digest.update(frame(b"key", key.encode()))
+    return digest.hexdigest()
+
+
+def frame(*pieces: bytes) -> bytes:
+    """The pieces, each behind its length in 8 bytes: an injective concatenation."""
+    return b"".join(len(piece).to_bytes(8, "big") + piece for piece in pieces)
