@@ -1,0 +1,54 @@
+"""From the policies of the file to the policies of the domain; once, when the configuration is loaded."""
+
+from sidecar.config.policy_schema import MatchSection, PolicySection
+from sidecar.config.schema import Config
+from sidecar.idempotency.outcome import OutcomeRules
+from sidecar.idempotency.patterns import HostPattern, PathPattern
+from sidecar.idempotency.policy import FingerprintSpec, InProgress, KeySource, Match, Policies, Policy
+from sidecar.idempotency.scope import ScopePart
+
+
+def compile_policies(config: Config) -> Policies:
+    """The policies of a configuration, in their order."""
+    return Policies(
+        tuple(_policy(section) for section in config.policies),
+        bypass_when_unavailable=config.store.on_unavailable == "bypass",
+    )
+
+
+def _policy(section: PolicySection) -> Policy:
+    return Policy(
+        name=section.name,
+        match=_match(section.match),
+        mode=section.mode,
+        key=KeySource(
+            section.key.name.lower(), section.key.required, section.key.format, section.key.max_length
+        ),
+        scope=tuple(map(_scope_part, section.scope)),
+        fingerprint=FingerprintSpec(
+            section.fingerprint.body,
+            section.fingerprint.query,
+            tuple(map(str.lower, section.fingerprint.headers)),
+        ),
+        in_progress=InProgress(section.in_progress.status, section.in_progress.retry_after_ms // 1000),
+        lease_ms=section.lease_ms,
+        ttl_ms=section.ttl_ms,
+        unknown=section.unknown,
+        outcomes=OutcomeRules(dict(section.outcomes)),
+        max_response_body=section.max_response_body,
+        exclude_response_headers=frozenset(map(str.lower, section.exclude_response_headers)),
+        docs_url=section.docs_url,
+    )
+
+
+def _match(section: MatchSection) -> Match:
+    return Match(
+        frozenset(section.methods),
+        tuple(map(HostPattern, section.hosts)),
+        tuple(map(PathPattern, section.paths)),
+    )
+
+
+def _scope_part(text: str) -> ScopePart:
+    kind, _, name = text.partition(":")
+    return ScopePart(kind, name.lower())

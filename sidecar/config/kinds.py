@@ -1,0 +1,189 @@
+"""The kinds of values a field can have: how each is read, what it allows, how it is written back.
+
+Scalars reach this module as the text that stands in the file; the kind of the field, not the YAML,
+decides what it means. So `mode: off` is a mode, `503:` is a key and `0123` stays what it is.
+"""
+
+import difflib
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from pydantic import GetCoreSchemaHandler
+from pydantic_core import CoreSchema, core_schema
+
+from sidecar.config.errors import RefusedError, quoted
+from sidecar.config.quantities import format_duration, format_size, parse_duration, parse_size
+
+T = TypeVar("T")
+TextT = TypeVar("TextT", bound=str)
+
+NOT_YET = "not available in this version"
+_FLAGS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
+_WHOLE_NUMBER = re.compile(r"[0-9]{1,12}")
+
+
+@dataclass(frozen=True)
+class Kind(Generic[T]):
+    """A kind of value, written as metadata of a field's type: `Annotated[int, duration("1s", "1h")]`.
+
+    Attributes:
+        noun: What such a value is called, with its article: "a duration".
+        allowed: Which values are allowed, for messages and for the reference.
+        parse: From the text in the file to the value; raises `RefusedError`.
+        show: From the value back to the text, for the reference.
+        null: Whether the field may be null.
+        type: What the reference calls it; the noun without its article where empty.
+    """
+
+    noun: str
+    allowed: str
+    parse: Callable[[str], T]
+    show: Callable[[T], str] = str
+    null: bool = False
+    type: str = ""
+
+    def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Let pydantic read the field by `validate` alone."""
+        return core_schema.no_info_plain_validator_function(self.validate)
+
+    def validate(self, value: object) -> T | None:
+        """The value of a text, or null where that is allowed.
+
+        Raises:
+            RefusedError: Anything else; says what is allowed.
+        """
+        if value is None and self.null:
+            return None
+        if not isinstance(value, str):
+            raise RefusedError(f"{quoted(value)} is not {self.noun}", self.allowed)
+        try:
+            return self.parse(value)
+        except RefusedError as error:
+            raise RefusedError(error.message, error.allowed or self.allowed) from None
+
+
+def one_of(words: Iterable[str], conjunction: str = "or") -> str:
+    """Words as a sentence lists them: `a`, `a or b`, `a, b or c`."""
+    *head, last = words
+    return f"{', '.join(head)} {conjunction} {last}" if head else last
+
+
+def near(word: str, words: Iterable[str]) -> str:
+    """`, did you mean "…"?` where one of the words is close, else nothing."""
+    found = difflib.get_close_matches(word.lower(), list(words), n=1)
+    return f', did you mean "{found[0]}"?' if found else ""
+
+
+def choice(noun: str, *accepted: TextT, later: tuple[str, ...] = ()) -> Kind[TextT]:
+    """One of a few words; those in `later` are known, but not available in this version."""
+    words = {str(word): word for word in accepted}
+
+    def parse(text: str) -> TextT:
+        if text in later:
+            raise RefusedError(f"{quoted(text)} is {NOT_YET}")
+        if text not in words:
+            raise RefusedError(f"{quoted(text)} is not {noun}{near(text, words)}")
+        return words[text]
+
+    return Kind(noun, one_of(words), parse, type="word")
+
+
+def duration(low: str, high: str, *, whole_seconds: bool = False) -> Kind[int]:
+    """A duration from `low` to `high`, in milliseconds."""
+    allowed = f"{low} to {high}" + (", in whole seconds" if whole_seconds else "")
+    least, most = parse_duration(low), parse_duration(high)
+
+    def parse(text: str) -> int:
+        value = parse_duration(text)
+        if not least <= value <= most:
+            raise RefusedError(f"{quoted(text)} is too {'short' if value < least else 'long'}")
+        if whole_seconds and value % 1000:
+            raise RefusedError(f"{quoted(text)} is not in whole seconds")
+        return value
+
+    return Kind("a duration", allowed, parse, format_duration)
+
+
+def size(low: str, high: str) -> Kind[int]:
+    """A size from `low` to `high`, in bytes."""
+    least, most = parse_size(low), parse_size(high)
+
+    def parse(text: str) -> int:
+        value = parse_size(text)
+        if not least <= value <= most:
+            raise RefusedError(f"{quoted(text)} is too {'small' if value < least else 'large'}")
+        return value
+
+    return Kind("a size", f"{low} to {high}", parse, format_size)
+
+
+def whole_number(low: int, high: int) -> Kind[int]:
+    """A whole number from `low` to `high`."""
+
+    def parse(text: str) -> int:
+        if _WHOLE_NUMBER.fullmatch(text) is None:
+            raise RefusedError(f"{quoted(text)} is not a whole number")
+        if not low <= int(text) <= high:
+            raise RefusedError(f"{quoted(text)} is too {'small' if int(text) < low else 'large'}")
+        return int(text)
+
+    return Kind("a whole number", f"{low} to {high}", parse)
+
+
+def one_number(noun: str, *accepted: int) -> Kind[int]:
+    """One of a few numbers."""
+    words = {str(number): number for number in accepted}
+
+    def parse(text: str) -> int:
+        if text not in words:
+            raise RefusedError(f"{quoted(text)} is not {noun}")
+        return words[text]
+
+    return Kind(noun, one_of(words), parse, type="whole number")
+
+
+def flag() -> Kind[bool]:
+    """True or false, in any of YAML's spellings."""
+
+    def parse(text: str) -> bool:
+        if text.lower() not in _FLAGS:
+            raise RefusedError(f"{quoted(text)} is neither true nor false")
+        return _FLAGS[text.lower()]
+
+    return Kind("true or false", "true or false", parse, lambda value: str(value).lower())
+
+
+def text(noun: str, allowed: str, pattern: str) -> Kind[str]:
+    """A text that a regular expression covers as a whole."""
+    compiled = re.compile(pattern)
+
+    def parse(value: str) -> str:
+        if compiled.fullmatch(value) is None:
+            raise RefusedError(f"{quoted(value)} is not {noun}")
+        return value
+
+    return Kind(noun, allowed, parse)
+
+
+def fixed(only: str, value: T, noun: str) -> Kind[T]:
+    """A field of the contract that has a single value in this version: `only`, which reads as `value`."""
+
+    def parse(given: str) -> T:
+        if given != only:
+            raise RefusedError(f"{quoted(given)} is {NOT_YET}")
+        return value
+
+    return Kind(noun, only, parse, lambda _: only)
+
+
+class _NotYet(Kind[Any]):
+    def validate(self, value: object) -> None:
+        if value is not None or not self.null:
+            raise RefusedError(NOT_YET, self.allowed)
+
+
+def not_yet(noun: str, allowed: str, *, null: bool = False) -> Kind[Any]:
+    """A field of the contract that takes no value in this version; what was given is not shown."""
+    return _NotYet(noun, allowed, str, null=null)

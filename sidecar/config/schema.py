@@ -1,0 +1,125 @@
+"""The shape of the configuration (CONTRACT §3): server, store and policies, one description per field."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, SecretStr, ValidationInfo, field_validator, model_validator
+
+from sidecar.config.endpoint import ENDPOINT_FORM, HOST_PORT_FORM, MAX_PORT, Endpoint, HostPort
+from sidecar.config.errors import RefusedError
+from sidecar.config.kinds import Kind, choice, duration, fixed, not_yet, text, whole_number
+from sidecar.config.policy_schema import PolicySection
+from sidecar.config.section import Section
+from sidecar.config.store_url import is_memory, store_url
+
+_Transport = Literal["grpcio"]
+_WhenDown = Literal["reject", "bypass"]
+
+
+class ServerSection(Section):
+    """Where the sidecar listens, and with how many processes."""
+
+    listen: Annotated[Endpoint, Kind("an endpoint", ENDPOINT_FORM, Endpoint.parse)] = Field(
+        default=Endpoint(path="/run/idempotency/ext_proc.sock"),
+        description="Where Envoy reaches the sidecar. With several workers, worker i has the path with `.i` "
+        "after it, or the port plus i.",
+    )
+    transport: Annotated[_Transport, choice("a transport", "grpcio", later=("native",))] = Field(
+        default="grpcio", description="What carries the gRPC streams."
+    )
+    workers: Annotated[int, whole_number(1, 64)] = Field(
+        default=1, description="Worker processes. Each has its own endpoint and admin port, counted from 0."
+    )
+    admin: Annotated[HostPort, Kind("an address", HOST_PORT_FORM, HostPort.parse)] = Field(
+        default=HostPort("127.0.0.1", 9902),
+        description="Where health and metrics are served; worker i has the port plus i.",
+    )
+    tls: Annotated[None, not_yet("null", "null", null=True)] = Field(
+        default=None, description="Mutual TLS on host:port."
+    )
+
+    @field_validator("workers")
+    @classmethod
+    def _have_ports_to_listen_on(cls, workers: int, info: ValidationInfo) -> int:
+        listen: Endpoint | None = info.data.get("listen")
+        if listen is not None and listen.port + workers - 1 > MAX_PORT:
+            raise RefusedError(
+                f"{workers} workers need ports above {MAX_PORT}",
+                f"1 to {MAX_PORT + 1 - listen.port} with the port that server.listen has ({listen})",
+            )
+        return workers
+
+    @model_validator(mode="after")
+    def _has_admin_ports_of_its_own(self) -> Self:
+        if self.admin.port + self.workers - 1 > MAX_PORT:
+            raise RefusedError(
+                f"{self.workers} workers need ports above {MAX_PORT}",
+                f"a port up to {MAX_PORT + 1 - self.workers}",
+                at=("admin",),
+            )
+        if self.listen.host == self.admin.host and abs(self.listen.port - self.admin.port) < self.workers:
+            raise RefusedError(
+                f"{self.admin} meets server.listen, {self.listen}",
+                f"a port at least {self.workers} away from {self.listen.port}",
+                at=("admin",),
+            )
+        return self
+
+
+class StoreSection(Section):
+    """Where claims and records are kept."""
+
+    url: Annotated[SecretStr, store_url()] = Field(
+        default=SecretStr("redis://127.0.0.1:6379/0"),
+        description="The store's address. `memory:` is the one worker's own, and gone with it. "
+        "A password may come only by environment, or from a file that `file:/absolute/path` names.",
+    )
+    prefix: Annotated[
+        str, text("a prefix", "1 to 64 of letters, digits and . _ : -", r"[A-Za-z0-9._:-]{1,64}")
+    ] = Field(default="idem", description="What the store's keys begin with.")
+    timeout_ms: Annotated[int, duration("1ms", "10s")] = Field(
+        default=250, alias="timeout", description="How long one operation of the store may take."
+    )
+    on_unavailable: Annotated[_WhenDown, choice("a reaction", "reject", "bypass")] = Field(
+        default="reject",
+        description="When the store does not answer: `reject` refuses keyed requests (503), "
+        "`bypass` forwards them unprotected, counted.",
+    )
+    wait_replicas: Annotated[int, fixed("0", 0, "a whole number")] = Field(
+        default=0, description="Redis: replicas that must acknowledge a claim."
+    )
+    encryption_keys: tuple[Annotated[str, not_yet("a key", "[], an empty list")], ...] = Field(
+        default=(), description="Keys that encrypt what is stored, newest first."
+    )
+
+
+class Config(Section):
+    """The whole configuration."""
+
+    server: ServerSection = Field(default=ServerSection(), description="Where the sidecar listens.")
+    store: StoreSection = Field(default=StoreSection(), description="Where claims and records are kept.")
+    policies: tuple[PolicySection, ...] = Field(
+        default=(PolicySection(name="default"),),
+        description="Which requests are protected, and how; the first that matches counts.",
+    )
+
+    @field_validator("store")
+    @classmethod
+    def _is_shared_by_all_workers(cls, store: StoreSection, info: ValidationInfo) -> StoreSection:
+        server: ServerSection | None = info.data.get("server")
+        if server is not None and server.workers > 1 and is_memory(store.url):
+            raise RefusedError(
+                f"memory: is not shared by {server.workers} workers, each would execute a key of its own",
+                "redis:// or rediss://, or server.workers: 1",
+                at=("url",),
+            )
+        return store
+
+    @field_validator("policies")
+    @classmethod
+    def _are_there(cls, policies: tuple[PolicySection, ...]) -> tuple[PolicySection, ...]:
+        if not policies:
+            raise RefusedError(
+                "an empty list would protect nothing",
+                "at least one policy, or no such field for the default one",
+            )
+        return policies

@@ -1,0 +1,99 @@
+"""`check FILE`, as a person and as a machine see it."""
+
+import json
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner, Result
+
+from sidecar.cli.check import check
+
+GOOD, BAD = Path("tests/configs/good"), Path("tests/configs/bad")
+
+
+@pytest.fixture(autouse=True)
+def _plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("IDEMPOTENCY__SERVER__WORKERS", raising=False)
+
+
+def run(*arguments: str) -> Result:
+    app = typer.Typer()
+    app.command()(check)
+    return CliRunner().invoke(app, arguments)
+
+
+def test_a_good_file_is_ok_in_one_line() -> None:
+    result = run(f"{GOOD}/anchors.yaml")
+
+    assert result.exit_code == 0
+    assert result.stdout == f"{GOOD}/anchors.yaml: ok (3 policies: payments, refunds, orders)\n"
+    assert result.stderr == ""
+
+
+def test_a_single_policy_is_not_called_policies() -> None:
+    assert run(f"{GOOD}/minimal.yaml").stdout == f"{GOOD}/minimal.yaml: ok (1 policy: default)\n"
+
+
+def test_every_problem_of_a_bad_file_is_a_line_and_the_answer_is_no() -> None:
+    result = run(f"{BAD}/scope-not-yet.yaml")
+
+    assert result.exit_code == 1
+    assert result.stdout == ""
+    first, second, summary = result.stderr.splitlines()
+    assert first.startswith(f"{BAD}/scope-not-yet.yaml:5: policies[0].scope[0]: ")
+    assert second.startswith(f"{BAD}/scope-not-yet.yaml:5: policies[0].scope[1]: ")
+    assert summary == f"{BAD}/scope-not-yet.yaml: 2 problems"
+
+
+def test_a_missing_file_is_a_problem_and_no_traceback(tmp_path: Path) -> None:
+    result = run(str(tmp_path / "none.yaml"))
+
+    assert result.exit_code == 1
+    assert result.stderr.splitlines()[-1] == f"{tmp_path}/none.yaml: 1 problem"
+    assert "Traceback" not in result.output
+
+
+def test_a_machine_gets_a_good_file_as_one_object() -> None:
+    result = run("--json", f"{GOOD}/minimal.yaml")
+
+    assert result.exit_code == 0
+    assert json.loads(result.stdout) == {
+        "ok": True,
+        "file": f"{GOOD}/minimal.yaml",
+        "policies": ["default"],
+        "problems": [],
+    }
+
+
+def test_a_machine_gets_every_problem_with_its_parts() -> None:
+    result = run(f"{BAD}/lease-no-unit.yaml", "--json")
+
+    assert result.exit_code == 1
+    assert result.stderr == ""
+    answer = json.loads(result.stdout)
+    assert not answer["ok"]
+    assert answer["problems"] == [
+        {
+            "file": f"{BAD}/lease-no-unit.yaml",
+            "line": 4,
+            "field": "policies[0].lease",
+            "message": '"30" is not a duration',
+            "allowed": "a number with ms, s, m, h or d, such as 30s",
+        }
+    ]
+
+
+def test_the_environment_counts_as_it_would_for_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("IDEMPOTENCY__SERVER__WORKERS", "many")
+
+    result = run(f"{GOOD}/minimal.yaml")
+
+    assert result.exit_code == 1
+    assert result.stderr.startswith(
+        'IDEMPOTENCY__SERVER__WORKERS: server.workers: "many" is not a whole number; '
+    )
+
+
+def test_no_file_at_all_is_a_usage_error() -> None:
+    assert run().exit_code == 2

@@ -1,0 +1,126 @@
+"""Files that are right, and what they mean."""
+
+from pathlib import Path
+
+import pytest
+
+from sidecar.config.endpoint import Endpoint, HostPort
+from sidecar.config.loading import Settings, load
+from sidecar.idempotency.outcome import Outcome
+from sidecar.idempotency.patterns import HostPattern, PathPattern
+from sidecar.idempotency.policy import (
+    BodyMode,
+    FingerprintSpec,
+    InProgress,
+    KeyFormat,
+    KeySource,
+    Match,
+    Mode,
+    Policies,
+    Policy,
+)
+from sidecar.idempotency.scope import ScopePart
+
+GOOD = Path("tests/configs/good")
+DEFAULTS = Policies((Policy("default"),))
+
+
+def loaded(name: str) -> Settings:
+    return load(GOOD / f"{name}.yaml", {})
+
+
+@pytest.mark.parametrize("file", sorted(GOOD.glob("*.yaml")), ids=lambda file: file.stem)
+def test_every_good_file_is_accepted(file: Path) -> None:
+    assert load(file, {}).policies.policies
+
+
+def test_no_file_means_one_policy_with_the_defaults_of_the_domain() -> None:
+    settings = load(None, {})
+
+    assert settings.policies == DEFAULTS
+    assert settings.server.listen == Endpoint(path="/run/idempotency/ext_proc.sock")
+    assert settings.server.admin == HostPort("127.0.0.1", 9902)
+    assert settings.server.workers == 1
+    assert settings.server.transport == "grpcio"
+    assert settings.store.url.get_secret_value() == "redis://127.0.0.1:6379/0"
+    assert settings.store.prefix == "idem"
+    assert settings.store.timeout_ms == 250
+
+
+@pytest.mark.parametrize("name", ["minimal", "empty-sections"])
+def test_what_is_left_out_has_its_default(name: str) -> None:
+    assert loaded(name) == load(None, {})
+
+
+def test_the_complete_example_spells_out_the_defaults_for_one_path() -> None:
+    (policy,) = loaded("complete").policies.policies
+
+    paths = (PathPattern("/v1/payments/**"),)
+    assert policy == Policy("payments", match=Match(frozenset({"POST", "PATCH"}), paths=paths))
+
+
+def test_values_are_what_their_field_says_and_not_what_yaml_guesses() -> None:
+    settings = loaded("unquoted")
+    off, numbered = settings.policies.policies
+
+    assert (settings.server.workers, settings.store.prefix) == (8, "0123")
+    assert (off.name, off.mode) == ("off", Mode.OFF)
+    assert (numbered.name, numbered.key.required, numbered.key.max_length) == ("2024", True, 64)
+    assert (numbered.fingerprint.query, numbered.fingerprint.body) == (False, BodyMode.NONE)
+    assert (numbered.lease_ms, numbered.max_response_body) == (60_000, 0)
+    assert numbered.outcomes.overrides == {"503": Outcome.RECORD, "5xx": Outcome.RELEASE}
+
+
+def test_anchors_and_merge_keys_share_what_policies_have_in_common() -> None:
+    payments, refunds, orders = loaded("anchors").policies.policies
+
+    assert [payments.lease_ms, refunds.lease_ms, orders.lease_ms] == [60_000] * 3
+    assert refunds.match.hosts == payments.match.hosts == (HostPattern("api.example.com"),)
+    assert refunds.match.paths == (PathPattern("/v1/refunds"),)
+    assert (payments.ttl_ms, orders.ttl_ms) == (86_400_000, 7_200_000)
+
+
+def test_every_field_of_a_policy_reaches_the_domain() -> None:
+    settings = loaded("workers-on-ports")
+
+    assert settings.policies == Policies(
+        (
+            Policy(
+                "payments",
+                match=Match(
+                    frozenset({"POST", "M-SEARCH"}),
+                    tuple(map(HostPattern, ("*.example.com", "API.example.com:8443", "[2001:db8::1]:80"))),
+                    (PathPattern("/v1/*/payments/**"),),
+                ),
+                key=KeySource("x-request-key", required=True, format=KeyFormat.STRICT),
+                scope=(ScopePart.header("x-tenant"), ScopePart.HOST),
+                fingerprint=FingerprintSpec(headers=("content-type", "x-version")),
+                in_progress=InProgress(429, 120),
+                ttl_ms=365 * 86_400_000,
+                outcomes=settings.policies.policies[0].outcomes,
+                max_response_body=16 << 20,
+                exclude_response_headers=frozenset({"set-cookie", "x-trace"}),
+                docs_url="https://docs.example.com/errors#idempotency",
+            ),
+        ),
+        bypass_when_unavailable=True,
+    )
+    assert settings.policies.policies[0].outcomes.overrides == {
+        "404": Outcome.RELEASE,
+        "502": Outcome.RECORD,
+    }
+
+
+def test_workers_on_ports_may_stand_next_to_admin_ports_of_another_host() -> None:
+    server = loaded("workers-on-ports").server
+
+    assert server.listen.for_worker(1, 4).address == "[::1]:9002"
+    assert server.admin.for_worker(3, 4).address == "localhost:9005"
+
+
+def test_settings_do_not_show_the_address_of_the_store() -> None:
+    settings = load(None, {"IDEMPOTENCY__STORE__URL": "redis://:hunter2@redis:6379/0"})
+
+    assert settings.store.url.get_secret_value() == "redis://:hunter2@redis:6379/0"
+    assert "hunter2" not in repr(settings)
+    assert "hunter2" not in str(settings.store)

@@ -1,0 +1,162 @@
+"""The kinds of values that HTTP defines, at their edges; the common mistakes are among the bad files."""
+
+import time
+
+import pytest
+
+from sidecar.config import http_values as http
+from sidecar.config.errors import RefusedError
+from sidecar.config.kinds import Kind
+from sidecar.idempotency.patterns import PathPattern
+
+
+def assert_refused(kind: Kind[str], text: str) -> None:
+    with pytest.raises(RefusedError) as caught:
+        kind.validate(text)
+    assert caught.value.message
+    assert caught.value.allowed
+
+
+@pytest.mark.parametrize("text", ["POST", "M-SEARCH", "X!#$%&'*+.^_`|~", "A" * 128])
+def test_a_method_is_any_upper_case_token(text: str) -> None:
+    assert http.method().validate(text) == text
+
+
+@pytest.mark.parametrize("text", ["", "Post", "PO/ST", "PÖST", "A" * 129, "POST\n"])
+def test_anything_else_is_not_a_method(text: str) -> None:
+    assert_refused(http.method(), text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["a", "localhost:8080", "*.example.com", "*.example.com:8443", "_sip.example", "[::1]", "10.0.0.1:1"],
+)
+def test_a_host_is_exact_or_a_suffix_with_or_without_a_port(text: str) -> None:
+    assert http.host().validate(text) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "*",
+        "*.",
+        "a.*.b",
+        "*example.com",
+        "a..b",
+        "-a.b",
+        "a:0",
+        "a:",
+        "ä.example",
+        "a/b",
+        "a." * 127 + "com",
+        "a\n",
+    ],
+)
+def test_anything_else_is_not_a_host(text: str) -> None:
+    assert_refused(http.host(), text)
+
+
+@pytest.mark.parametrize("text", ["/", "/v1/**", "/**", "/a*b/*/c", "/**/x/y", "/a**b/*/y/**", "/%C3%BC"])
+def test_a_path_may_hold_a_few_wildcards(text: str) -> None:
+    assert http.path().validate(text) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "a",
+        "/a b",
+        "/a#b",
+        "/ü",
+        "/\x7f",
+        "/" + "a" * 1024,
+        "/a*b*c",
+        "/***",
+        "/**/x/**/y",
+        "/**/**/**/a",
+        "/a\n",
+    ],
+)
+def test_anything_else_is_not_a_path(text: str) -> None:
+    assert_refused(http.path(), text)
+
+
+@pytest.mark.parametrize(
+    ("glob", "path"),
+    [
+        ("/**/a/*/b/**", "/a" * 30_000),
+        ("/a**b", "/a" + "b" * 60_000 + "c"),
+        ("/*a/*a/*b", "/" + "a" * 60_000),
+    ],
+)
+def test_no_path_takes_long_against_a_pattern_that_is_allowed(glob: str, path: str) -> None:
+    pattern = PathPattern(http.path().validate(glob) or "")
+
+    started = time.process_time()
+    assert not pattern.matches(path)
+    assert time.process_time() - started < 1, "quadratic would be minutes"
+
+
+@pytest.mark.parametrize("text", ["x", "Idempotency-Key", "authorization"])
+def test_a_header_is_named_by_a_token(text: str) -> None:
+    assert http.header_name().validate(text) == text
+
+
+@pytest.mark.parametrize(
+    "text", ["", ":path", "a:b", "HOST", "TE", "Transfer-Encoding", "Idempotent-Replayed", "x\n"]
+)
+def test_names_that_no_header_of_an_exchange_has_are_refused(text: str) -> None:
+    assert_refused(http.header_name(), text)
+
+
+@pytest.mark.parametrize("text", ["host", "method", "path", "header:X-Tenant"])
+def test_a_scope_has_four_kinds_of_parts(text: str) -> None:
+    assert http.scope_part().validate(text) == text
+
+
+@pytest.mark.parametrize(
+    "text", ["", "header", "header:", "header:host", "Host", "host:", "jwt:sub", "metadata:a.b", "peer"]
+)
+def test_no_other_part_of_a_scope_is_known_yet(text: str) -> None:
+    assert_refused(http.scope_part(), text)
+
+
+@pytest.mark.parametrize("text", ["200", "404", "599", "2xx", "5xx"])
+def test_an_outcome_is_for_a_final_status_or_a_class_of_them(text: str) -> None:
+    assert http.outcome_key().validate(text) == text
+
+
+@pytest.mark.parametrize(
+    "text", ["", "100", "199", "600", "1xx", "6xx", "5XX", "50x", "5xxx", "grpc:OK", "200\n"]
+)
+def test_an_outcome_is_for_nothing_else(text: str) -> None:
+    assert_refused(http.outcome_key(), text)
+
+
+@pytest.mark.parametrize("text", ["http://a", "https://docs.example.com:8443/errors?a=b#c"])
+def test_clients_can_be_pointed_to_a_web_page(text: str) -> None:
+    assert http.web_url().validate(text) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "a",
+        "//a",
+        "ftp://a",
+        "https://",
+        "https://a b",
+        "https://a>",
+        'https://a"',
+        "https://ü",
+        "https://u:p@a",
+        "https://a:x",
+        "https://[a",
+        "https://a\r\nb",
+    ],
+)
+def test_what_could_break_out_of_a_link_header_is_not_a_web_page(text: str) -> None:
+    assert_refused(http.web_url(), text)
