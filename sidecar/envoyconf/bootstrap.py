@@ -1,0 +1,85 @@
+"""A whole Envoy: one listener, the idempotency filter, one upstream. What `up` and `demo` start."""
+
+from envoy_data_plane.envoy.config.bootstrap.v3 import (
+    Admin,
+    Bootstrap,
+    BootstrapStaticResources,
+    LayeredRuntime,
+    RuntimeLayer,
+)
+from envoy_data_plane.envoy.config.listener.v3 import Filter, FilterChain, Listener
+from envoy_data_plane.envoy.config.overload.v3 import OverloadManager, ResourceMonitor
+from envoy_data_plane.envoy.extensions.resource_monitors.downstream_connections.v3 import (
+    DownstreamConnectionsConfig,
+)
+from envoy_data_plane.google.protobuf import Any, Struct
+
+from sidecar.envoyconf.addresses import UnixAddress
+from sidecar.envoyconf.connections import connection_manager
+from sidecar.envoyconf.inputs import EnvoyInputs, Upstream
+from sidecar.envoyconf.sidecar_cluster import sidecar_cluster
+from sidecar.envoyconf.typed import plain, socket, to_yaml
+from sidecar.envoyconf.upstream_cluster import upstream_cluster
+
+_MAX_CLIENT_CONNECTIONS = 10_000
+_HEADER = """
+An Envoy 1.40 with the idempotency filter in front of one upstream.
+Made by: idempotency-sidecar envoy-config --format bootstrap. Change the policies in the sidecar's own
+configuration and render it again, for Envoy and the sidecar have to agree on them.
+Yours to change: the listener's address, and the endpoints of the clusters.
+Start it with: envoy --config-path THIS-FILE --disable-hot-restart
+"""
+
+
+def render_bootstrap(inputs: EnvoyInputs) -> str:
+    """The configuration file of an Envoy that needs nothing else, as YAML.
+
+    Raises:
+        ValueError: No upstream is given, or an `https://` one cannot be verified on this machine.
+    """
+    if inputs.upstream is None:
+        raise ValueError("a bootstrap needs an upstream, such as http://127.0.0.1:3000")
+    return to_yaml(_HEADER, plain(_bootstrap(inputs, inputs.upstream)))
+
+
+def _bootstrap(inputs: EnvoyInputs, upstream: Upstream) -> Bootstrap:
+    return Bootstrap(
+        static_resources=BootstrapStaticResources(
+            listeners=[_listener(inputs, upstream)],
+            clusters=[sidecar_cluster(inputs.endpoint_addresses), upstream_cluster(upstream)],
+        ),
+        layered_runtime=_runtime(),
+        admin=_admin(inputs.admin_path),
+        overload_manager=_limits(),
+    )
+
+
+def _listener(inputs: EnvoyInputs, upstream: Upstream) -> Listener:
+    manager = Filter(
+        name="envoy.filters.network.http_connection_manager",
+        typed_config=Any.pack(connection_manager(inputs, upstream)),
+    )
+    return Listener(
+        name="ingress",
+        address=socket(inputs.listen_address),
+        filter_chains=[FilterChain(filters=[manager])],
+    )
+
+
+def _admin(path: str | None) -> Admin | None:
+    """On a unix socket in a directory of the owner's: whoever reaches it can stop this Envoy."""
+    return None if path is None else Admin(address=socket(UnixAddress(path)))
+
+
+def _runtime() -> LayeredRuntime:
+    """Exchanges end with a half-close rather than a reset, which grpcio reports in two ways, at random."""
+    flags = Struct.from_dict({"envoy.reloadable_features.ext_proc_graceful_grpc_close": True})
+    return LayeredRuntime(layers=[RuntimeLayer(name="static", static_layer=flags)])
+
+
+def _limits() -> OverloadManager:
+    connections = DownstreamConnectionsConfig(max_active_downstream_connections=_MAX_CLIENT_CONNECTIONS)
+    monitor = ResourceMonitor(
+        name="envoy.resource_monitors.global_downstream_max_connections", typed_config=Any.pack(connections)
+    )
+    return OverloadManager(resource_monitors=[monitor])

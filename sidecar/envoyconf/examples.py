@@ -1,0 +1,34 @@
+"""The examples in `envoy/`: what a small payments configuration renders to."""
+
+from sidecar.envoyconf.bootstrap import render_bootstrap
+from sidecar.envoyconf.filter import render_filter
+from sidecar.envoyconf.inputs import EnvoyInputs, Upstream
+from sidecar.idempotency.patterns import PathPattern
+from sidecar.idempotency.policy import KeySource, Match, Policies, Policy
+
+_WRITES = frozenset({"POST", "PATCH"})
+
+
+def render_examples() -> dict[str, str]:
+    """Every example by its file name in `envoy/`; the same text on every machine."""
+    inputs = EnvoyInputs(
+        policies=_payments(),
+        endpoints=tuple(f"unix:/run/idempotency/ext_proc.sock.{worker}" for worker in range(2)),
+        store_timeout_ms=250,
+        listen="127.0.0.1:8080",
+        upstream=Upstream.parse("http://127.0.0.1:3000"),
+        admin_path="/run/idempotency/envoy-admin.sock",
+    )
+    return {"bootstrap.yaml": render_bootstrap(inputs), "filter.yaml": render_filter(inputs)}
+
+
+def _payments() -> Policies:
+    """Refunds need a key, other payments may have one."""
+    refunds = Match(methods=_WRITES, paths=(PathPattern("/v1/refunds"),))
+    payments = Match(methods=_WRITES, paths=(PathPattern("/v1/payments/**"),))
+    return Policies(
+        (
+            Policy("refunds", match=refunds, key=KeySource(required=True)),
+            Policy("payments", match=payments),
+        )
+    )

@@ -1,0 +1,139 @@
+"""The HTTP filter: ext_proc towards the sidecar, behind the matcher that skips what needs none."""
+
+from envoy_data_plane.envoy.config.core.v3 import (
+    BackoffStrategy,
+    GrpcService,
+    GrpcServiceEnvoyGrpc,
+    RetryPolicy,
+    RetryPolicyRetryHostPredicate,
+    TypedExtensionConfig,
+)
+from envoy_data_plane.envoy.extensions.common.matching.v3 import ExtensionWithMatcher
+from envoy_data_plane.envoy.extensions.filters.http.ext_proc.v3 import (
+    ExternalProcessor,
+    ProcessingMode,
+    ProcessingModeBodySendMode,
+    ProcessingModeHeaderSendMode,
+)
+from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import HttpFilter
+from envoy_data_plane.envoy.extensions.retry.host.previous_hosts.v3 import PreviousHostsPredicate
+from envoy_data_plane.envoy.type.v3 import HttpStatus, StatusCode
+from envoy_data_plane.google.protobuf import Any
+
+from sidecar.envoyconf.inputs import EnvoyInputs
+from sidecar.envoyconf.matcher import skip_matcher
+from sidecar.envoyconf.sidecar_cluster import SIDECAR_CLUSTER, sidecar_cluster
+from sidecar.envoyconf.typed import milliseconds, plain, to_yaml
+
+_REQUEST_ATTRIBUTES = ["request.id"]
+_RESPONSE_ATTRIBUTES = [
+    "response.code_details",
+    "response.flags",
+    "upstream.address",
+    "upstream.request_attempt_count",
+]
+_LEAST_MESSAGE_TIMEOUT_MS = 1_000
+_LONGEST_WAIT_MS = 60_000
+_HOST_SELECTIONS = 5
+_BACK_OFF_MS = 5  # at most, before the other worker is tried; Envoy's default is 1 s
+_HEADER = """
+The idempotency filter and its cluster, for Envoy 1.40, to be pasted into a configuration.
+Made by: idempotency-sidecar envoy-config --format filter. Render it again when the policies change:
+the matcher lets requests that need no sidecar pass without a stream, and has to know which those are.
+
+http_filters: put the entry after authentication, right before envoy.filters.http.router.
+clusters:     put the entry among static_resources.clusters; its endpoints are the sidecar's workers.
+
+What the rest of the configuration has to keep, for a key to be executed at most once:
+- Routes with keys retry on nothing but refused-stream, and never hedge. What Envoy repeats below the
+  filter is one exchange to the sidecar and several executions to the service; a retried connect failure
+  hides whether an earlier attempt was sent.
+- Clients do not choose retries: use_remote_address is true and internal_address_config unset. What an
+  internal client writes in x-envoy-retry-on is obeyed, and an empty internal_address_config makes
+  every client internal.
+- normalize_path and merge_slashes on, and path_with_escaped_slashes_action REJECT_REQUEST where policies
+  select by path: sidecar and service have to mean the same path.
+- The runtime flag envoy.reloadable_features.ext_proc_graceful_grpc_close is true, so that the sidecar
+  sees exchanges end rather than break off.
+- failure_mode_allow stays at its default, false: without the sidecar, keyed requests are answered 503.
+"""
+
+
+def render_filter(inputs: EnvoyInputs) -> str:
+    """The filter and the sidecar's cluster as YAML, under the keys where they belong."""
+    cluster = sidecar_cluster(inputs.endpoint_addresses)
+    return to_yaml(
+        _HEADER, {"http_filters": [plain(idempotency_filter(inputs))], "clusters": [plain(cluster)]}
+    )
+
+
+def idempotency_filter(inputs: EnvoyInputs) -> HttpFilter:
+    """The entry for `http_filters`."""
+    inner = TypedExtensionConfig(name="envoy.filters.http.ext_proc", typed_config=Any.pack(_ext_proc(inputs)))
+    matched = ExtensionWithMatcher(extension_config=inner, xds_matcher=skip_matcher(inputs.policies))
+    return HttpFilter(name="idempotency", typed_config=Any.pack(matched))
+
+
+def _ext_proc(inputs: EnvoyInputs) -> ExternalProcessor:
+    """The processor: asked about request headers only, until its answer says what else it wants to see.
+
+    Response headers stay off: with them on, Envoy's own replies to requests that never met the filter would
+    open streams. An exchange without a decision fails with 503, it never passes undecided. The default
+    mutation rules suffice: the sidecar sets and removes headers of its own, none of the system's.
+    """
+    timeout = message_timeout_ms(inputs.store_timeout_ms)
+    return ExternalProcessor(
+        grpc_service=_grpc_service(len(inputs.endpoints)),
+        failure_mode_allow=False,
+        processing_mode=_base_mode(),
+        request_attributes=_REQUEST_ATTRIBUTES,
+        response_attributes=_RESPONSE_ATTRIBUTES,
+        message_timeout=milliseconds(timeout),
+        stat_prefix="idempotency",
+        max_message_timeout=milliseconds(max(_LONGEST_WAIT_MS, timeout)),
+        allow_mode_override=True,
+        status_on_error=HttpStatus(code=StatusCode.ServiceUnavailable),
+        allow_content_length_header=True,
+    )
+
+
+def _grpc_service(workers: int) -> GrpcService:
+    """The gRPC client; with several workers, a stream that reached none of them is opened at another.
+
+    Only where no message of it was read: the connection failed, or HTTP/2 says that the worker did not take
+    the stream, as when it drains. Nothing was claimed, so nothing is claimed twice.
+    """
+    client = GrpcServiceEnvoyGrpc(cluster_name=SIDECAR_CLUSTER)
+    if workers == 1:
+        return GrpcService(envoy_grpc=client)
+    elsewhere = RetryPolicyRetryHostPredicate(
+        name="envoy.retry_host_predicates.previous_hosts", typed_config=Any.pack(PreviousHostsPredicate())
+    )
+    again = RetryPolicy(
+        retry_on="connect-failure,refused-stream",
+        num_retries=1,
+        retry_back_off=BackoffStrategy(base_interval=milliseconds(_BACK_OFF_MS)),
+        retry_host_predicate=[elsewhere],
+        host_selection_retry_max_attempts=_HOST_SELECTIONS,
+    )
+    return GrpcService(envoy_grpc=client, retry_policy=again)
+
+
+def message_timeout_ms(store_timeout_ms: int) -> int:
+    """How long Envoy waits for one answer of the sidecar, in milliseconds.
+
+    Longer than two store operations that time out, so that the sidecar's own answer (`store-unavailable`)
+    comes before Envoy's 504, which explains nothing.
+    """
+    return max(_LEAST_MESSAGE_TIMEOUT_MS, 2 * store_timeout_ms + 500)
+
+
+def _base_mode() -> ProcessingMode:
+    return ProcessingMode(
+        request_header_mode=ProcessingModeHeaderSendMode.SEND,
+        response_header_mode=ProcessingModeHeaderSendMode.SKIP,
+        request_body_mode=ProcessingModeBodySendMode.NONE,
+        response_body_mode=ProcessingModeBodySendMode.NONE,
+        request_trailer_mode=ProcessingModeHeaderSendMode.SKIP,
+        response_trailer_mode=ProcessingModeHeaderSendMode.SKIP,
+    )

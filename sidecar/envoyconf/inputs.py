@@ -1,0 +1,108 @@
+"""What the Envoy side is rendered from. Light to import: none of Envoy's types is loaded here."""
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+
+from sidecar.envoyconf.addresses import TcpAddress, UnixAddress, parse_endpoint, parse_listen, parse_tcp
+from sidecar.idempotency.policy import Policies
+
+_URL = re.compile(r"(?P<scheme>[a-z0-9]+)://(?P<authority>[^/?#@]+)/?")
+_ALLOWED = "allowed: http://HOST:PORT, https://HOST[:PORT] or h2c://HOST:PORT, without path, query or user"
+
+
+class Scheme(StrEnum):
+    """How Envoy speaks to the upstream."""
+
+    HTTP = "http"
+    """HTTP/1.1 in the clear."""
+    HTTPS = "https"
+    """TLS; HTTP/2 or HTTP/1.1, as the upstream prefers (ALPN)."""
+    H2C = "h2c"
+    """HTTP/2 in the clear, as gRPC services speak it."""
+
+    @property
+    def default_port(self) -> int:
+        """The port where the URL names none."""
+        return 443 if self is Scheme.HTTPS else 80
+
+
+@dataclass(frozen=True, slots=True)
+class Upstream:
+    """The service behind Envoy."""
+
+    scheme: Scheme
+    address: TcpAddress
+
+    @classmethod
+    def parse(cls, url: str) -> "Upstream":
+        """Read an upstream's URL.
+
+        Raises:
+            ValueError: It is none of the forms that are allowed, which the message names.
+        """
+        match = _URL.fullmatch(url)
+        if match is None or match["scheme"] not in set(Scheme):
+            raise ValueError(f"{url!r} is not an upstream; {_ALLOWED}")
+        scheme, authority = Scheme(match["scheme"]), match["authority"]
+        if not re.search(r"(?<=[^:]):[0-9]*$|\]:[0-9]*$", authority):
+            authority = f"{authority}:{scheme.default_port}"
+        try:
+            return cls(scheme, parse_tcp(authority))
+        except ValueError:
+            raise ValueError(f"{url!r} is not an upstream; {_ALLOWED}") from None
+
+    @property
+    def authority(self) -> str:
+        """Host and port as they stand in a `Host` header: the scheme's own port is left out."""
+        text = str(self.address)
+        return text.removesuffix(f":{self.address.port}") if self._port_is_default else text
+
+    @property
+    def _port_is_default(self) -> bool:
+        return self.address.port == self.scheme.default_port
+
+
+@dataclass(frozen=True, slots=True)
+class EnvoyInputs:
+    """Everything the rendered configuration depends on.
+
+    Attributes:
+        policies: The compiled policies; the skip matcher is derived from them.
+        endpoints: Where each sidecar worker serves ext_proc: `unix:/path` or `host:port`.
+        store_timeout_ms: Longest wait for one store operation, in milliseconds.
+        listen: Where Envoy listens, `ip:port` (bootstrap only).
+        upstream: The service behind it (bootstrap only).
+        admin_path: Unix socket of Envoy's own admin interface; None leaves it out (bootstrap only).
+
+    Raises:
+        ValueError: An address is malformed, or there is no endpoint.
+    """
+
+    policies: Policies
+    endpoints: tuple[str, ...]
+    store_timeout_ms: int = 250
+    listen: str = "127.0.0.1:8080"
+    upstream: Upstream | None = None
+    admin_path: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what could not be rendered, before anything is."""
+        if not self.endpoints:
+            raise ValueError("no ext_proc endpoint is given; allowed: one or more of HOST:PORT or unix:/path")
+        kinds = {type(address) for address in self.endpoint_addresses}
+        if len(kinds) > 1:
+            raise ValueError("ext_proc endpoints are mixed; allowed: all HOST:PORT, or all unix:/path")
+        parse_listen(self.listen)
+        if self.admin_path is not None:
+            parse_endpoint(f"unix:{self.admin_path}")
+
+    @property
+    def endpoint_addresses(self) -> tuple[TcpAddress | UnixAddress, ...]:
+        """The endpoints, read."""
+        return tuple(parse_endpoint(endpoint) for endpoint in self.endpoints)
+
+    @property
+    def listen_address(self) -> TcpAddress:
+        """The listener's address, read."""
+        return parse_listen(self.listen)

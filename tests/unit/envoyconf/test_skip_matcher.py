@@ -1,0 +1,209 @@
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sidecar.envoyconf.matcher import skip_matcher
+from sidecar.envoyconf.typed import plain
+from sidecar.idempotency.patterns import HostPattern, PathPattern
+from sidecar.idempotency.policy import KeySource, Match, Mode, Policies, Policy
+from tests.unit.envoyconf.matcher_evaluator import full_match, skips
+
+PAYMENTS = Policy(
+    "payments",
+    match=Match(
+        methods=frozenset({"POST", "PATCH"}),
+        hosts=(HostPattern("*.shop.example"), HostPattern("shop.example")),
+        paths=(PathPattern("/v1/payments/**"), PathPattern("/v1/*/refunds")),
+    ),
+)
+
+
+def matcher(*policies: Policy) -> Mapping[str, Any]:
+    return plain(skip_matcher(Policies(policies)))
+
+
+def request(
+    method: str = "POST", path: bytes = b"/v1/payments", host: bytes = b"shop.example", **headers: bytes
+) -> dict[str, bytes]:
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return {":method": method.encode(), ":path": path, ":authority": host, **named}
+
+
+def keyed(
+    path: bytes = b"/v1/payments", method: str = "POST", host: bytes = b"shop.example"
+) -> dict[str, bytes]:
+    return request(method, path, host, idempotency_key=b"a")
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        keyed(),
+        keyed(method="PATCH"),
+        keyed(b"/v1/payments/"),
+        keyed(b"/v1/payments/7/capture"),
+        keyed(b"/v1/payments?expand=all"),
+        keyed(b"/v1/orders/refunds?x=1"),
+        keyed(host=b"a.b.shop.example:8443"),
+        keyed(host=b"SHOP.example"),
+        request(idempotency_key=b""),
+        request(idempotency_key=b"\xff\xfe"),
+        request("GET", b"/elsewhere", b"other.example", idempotency_attempt=b"7"),
+    ],
+)
+def test_what_a_policy_may_want_reaches_the_sidecar(headers: dict[str, bytes]) -> None:
+    assert not skips(matcher(PAYMENTS), headers)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        request(),
+        request(x_idempotency_key=b"a"),
+        keyed(method="GET"),
+        keyed(method="post"),
+        keyed(b"/v1/paymentsx"),
+        keyed(b"/v1/orders"),
+        keyed(b"/v2/?p=/v1/payments"),
+        keyed(b"/v1/orders?then=/refunds"),
+        keyed(b"/v1/a/b/refunds"),
+        keyed(b"/elsewhere?q=\xff"),
+        keyed(host=b"shop.example.org"),
+        keyed(host=b"notshop.example"),
+    ],
+)
+def test_what_no_policy_wants_is_skipped(headers: dict[str, bytes]) -> None:
+    assert skips(matcher(PAYMENTS), headers)
+
+
+@pytest.mark.parametrize("path", [b"/v1/\xff/refunds", b"/v1/\xc3\xa9/refunds", b"/\x80"])
+def test_a_path_that_is_no_ascii_is_left_to_the_sidecar(path: bytes) -> None:
+    assert not skips(matcher(PAYMENTS), keyed(path))
+    assert skips(matcher(PAYMENTS), request(path=path)), "without a key nothing is decided about it"
+
+
+def test_a_host_that_is_no_ascii_is_left_to_the_sidecar() -> None:
+    assert not skips(matcher(PAYMENTS), keyed(host=b"shop.example\xff"))
+
+
+def test_a_required_key_is_wanted_where_it_is_absent() -> None:
+    policy = Policy("strict", match=PAYMENTS.match, key=KeySource(required=True))
+
+    assert not skips(matcher(policy), request())
+    assert skips(matcher(policy), request("GET"))
+
+
+def test_a_policy_for_everything_with_a_required_key_sees_everything() -> None:
+    policy = Policy("all", match=Match(), key=KeySource(required=True))
+
+    assert not skips(matcher(policy), request("GET", b"*", b""))
+
+
+def test_a_policy_that_is_off_wants_nothing() -> None:
+    assert skips(matcher(Policy("idle", match=PAYMENTS.match, mode=Mode.OFF)), keyed())
+
+
+def test_a_policy_that_an_earlier_one_hides_still_counts() -> None:
+    off = Policy("idle", match=Match(), mode=Mode.OFF)
+
+    assert not skips(matcher(off, PAYMENTS), keyed())
+
+
+def test_each_policy_looks_for_its_own_key_header() -> None:
+    mine = Policy("mine", match=Match(), key=KeySource(header="x-request-key"))
+
+    assert not skips(matcher(mine), request(x_request_key=b"a"))
+    assert skips(matcher(mine), keyed())
+
+
+def test_without_policies_only_an_attempt_that_a_client_wrote_is_of_interest() -> None:
+    assert skips(matcher(), keyed())
+    assert not skips(matcher(), request(idempotency_attempt=b"1"))
+
+
+def test_literals_of_a_pattern_stay_literal() -> None:
+    odd = Policy("odd", match=Match(paths=(PathPattern("/a.b+c/(d)|[^/]/*.json"),)))
+
+    assert not skips(matcher(odd), keyed(b"/a.b+c/(d)|[^/]/x.json"))
+    assert skips(matcher(odd), keyed(b"/aXb+c/(d)|[^/]/x.json"))
+    assert skips(matcher(odd), keyed(b"/a.b+c/(d)"))
+
+
+def test_the_evaluator_reads_bytes_as_re2_does() -> None:
+    assert full_match(r"/[^/?]*", "/é".encode())
+    assert not full_match(r"/[^/?]*", b"/\xe9"), "a class takes no byte that is not UTF-8"
+    assert full_match(r"/\C*", b"/\xe9\n")
+
+
+_pieces = st.sampled_from(["/", "/", "v1", "pay", "*", "**", "/**", ".", "-", "é", "A"])
+_globs = st.lists(_pieces, max_size=4).map(lambda pieces: "/" + "".join(pieces))
+_wire = st.sampled_from([b"/", b"v1", b"pay", b".", b"-", b"?", b"A", b"\n", b"\xc3\xa9", b"\xe9", b"\xff"])
+_runs = st.lists(_wire, max_size=3).map(b"".join)
+_queries = st.sampled_from([b"", b"", b"?", b"?/v1", b"?\xff", b"?a?b"])
+_authorities = st.sampled_from(
+    [b"a.example", b"A.EXAMPLE:80", b"a.example:81", b"b.a.example", b"example", b"\xe9.example", b""]
+)
+_matches = st.builds(
+    Match,
+    methods=st.sampled_from([frozenset(), frozenset({"POST"}), frozenset({"POST", "M-SEARCH"})]),
+    hosts=st.sampled_from([(), (), ("*.example",), ("a.example", "é.example"), ("A.Example:81",)]).map(
+        lambda hosts: tuple(map(HostPattern, hosts))
+    ),
+    paths=st.lists(_globs.map(PathPattern), max_size=2).map(tuple),
+)
+_keys = st.builds(KeySource, header=st.sampled_from(["idempotency-key", "x-key"]), required=st.booleans())
+_modes = st.sampled_from([Mode.ENFORCE, Mode.ENFORCE, Mode.OFF])
+_policies = st.builds(Policy, name=st.just("p"), match=_matches, key=_keys, mode=_modes)
+
+Scenario = tuple[list[Policy], dict[str, bytes]]
+
+
+@st.composite
+def scenarios(draw: st.DrawFn) -> Scenario:
+    """Policies, and a request whose path often fits one of their patterns."""
+    policies = draw(st.lists(_policies, max_size=2))
+    globs = [pattern.glob for policy in policies for pattern in policy.match.paths]
+    glob = draw(st.sampled_from(globs) if globs else _globs)
+    literals = glob.encode(draw(st.sampled_from(["utf-8", "latin-1"]))).replace(b"**", b"*").split(b"*")
+    path = literals[0] + b"".join(draw(_runs) + literal for literal in literals[1:])
+    headers = {
+        ":method": draw(st.sampled_from([b"POST", b"POST", b"M-SEARCH", b"GET"])),
+        ":path": path + draw(_queries),
+        ":authority": draw(_authorities),
+    }
+    keys = st.sampled_from([b"", b"k", b"k,l", b"\xff"])
+    present = draw(st.sampled_from([(), ("idempotency-key",), ("idempotency-key", "x-key")]))
+    return policies, headers | {name: draw(keys) for name in present}
+
+
+def selected(policies: list[Policy], headers: dict[str, bytes], encoding: str = "latin-1") -> Policy | None:
+    """The policy by which the sidecar would act on a request, if any."""
+    found = Policies(tuple(policies)).select(
+        headers[":method"].decode(),
+        headers[":authority"].decode(encoding, "surrogateescape"),
+        headers[":path"].partition(b"?")[0].decode(encoding, "surrogateescape"),
+    )
+    acts = found is not None and (found.key.required or found.key.header in headers)
+    return found if acts else None
+
+
+@settings(max_examples=300, deadline=None)
+@given(scenarios(), st.sampled_from(["latin-1", "utf-8"]))
+def test_nothing_that_the_sidecar_would_act_on_is_ever_skipped(scenario: Scenario, encoding: str) -> None:
+    policies, headers = scenario
+
+    if selected(policies, headers, encoding):
+        assert not skips(matcher(*policies), headers)
+
+
+@settings(max_examples=300, deadline=None)
+@given(scenarios())
+def test_every_well_formed_request_that_no_policy_wants_is_skipped(scenario: Scenario) -> None:
+    policies, headers = scenario
+    well_formed = headers[":path"].partition(b"?")[0].isascii() and headers[":authority"].isascii()
+
+    if well_formed and not any(selected([policy], headers) for policy in policies):
+        assert skips(matcher(*policies), headers)
