@@ -37,7 +37,9 @@ lint: $(STAMP) ## format, lint, types, import contracts, generated files up to d
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/lint-imports
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/python protos/generate.py --check
+	$(BIN)/python docs/generate.py --check
 
 protos: $(STAMP) ## regenerate the protobuf code from protos/
 	$(BIN)/python protos/generate.py

@@ -1,0 +1,1 @@
+"""idempotency-sidecar: makes HTTP services behind Envoy safe to retry."""
