@@ -1,0 +1,87 @@
+"""The store port: what the sidecar asks of a store, and the contract every adapter keeps.
+
+Each operation is atomic and one round trip. Time is the store's. What a store knows of an id is one of
+
+    absent ─claim→ in_flight ─complete→ recorded
+                       │ ├─mark_unknown→ unknown ─complete (same owner)→ recorded
+                       │ └─release→ released ─claim→ in_flight (attempt + 1)
+                       └ its lease runs out: read as unknown (`lease-expired`), the owner may still write
+
+and every write is guarded by the owner token of the *newest* attempt. A write by that owner finds its
+own claim, or nothing at all (the store lost it: a flush, a failover); in the second case `renew`,
+`note_fingerprint`, `complete` and `mark_unknown` put it back, since nobody newer is there and forgetting
+is the dangerous error. Whatever is written is kept for the claim's `ttl_ms` from that moment.
+"""
+
+from typing import Protocol
+
+from sidecar.idempotency.claim import Claim, ClaimResult, UnknownPolicy, UnknownReason
+from sidecar.idempotency.record import Record
+
+
+class StoreError(Exception):
+    """The root of everything a store may raise; no driver's exception crosses the port."""
+
+
+class StoreUnavailableError(StoreError):
+    """No answer in time, no connection, or the store refuses writes; the write may have happened."""
+
+
+class StoreCorruptError(StoreError):
+    """What is stored cannot be read: damaged, or written by a newer version. Never bypassed."""
+
+
+class Store(Protocol):
+    """Where claims and records live. Every method raises `StoreError` and nothing else."""
+
+    async def claim(self, wanted: Claim, unknown: UnknownPolicy) -> ClaimResult:
+        """Take the id for `wanted.owner`, or say why not; the only way in.
+
+        * absent: `Claimed(1)`; released: `Claimed(attempt + 1)`.
+        * in flight, lease left: `InFlight`; but `Claimed` again, same attempt and lease renewed, where the
+          owner is the same (a claim whose answer was lost may be repeated), with the fingerprint that stands.
+        * recorded: `Recorded`.
+        * unknown, or in flight with its lease run out: `Unknown` under HOLD; under RETRY
+          `Claimed(attempt + 1, fingerprint)`, keeping the earlier fingerprint.
+        """
+        ...
+
+    async def renew(self, claim: Claim) -> bool:
+        """Extend the lease to `lease_ms` from now. False: not ours any more, or already settled."""
+        ...
+
+    async def note_fingerprint(self, claim: Claim, fingerprint: bytes) -> bool:
+        """Keep the request's fingerprint with the claim in flight. False as for `renew`."""
+        ...
+
+    async def complete(self, claim: Claim, record: Record) -> bool:
+        """Record the outcome: from in flight (lease run out or not), this owner's own unknown, or absent.
+
+        True also when this owner's record already stands (a repeated call). A record is never
+        overwritten. False: a newer attempt owns the id, or this one was released.
+        """
+        ...
+
+    async def release(self, claim: Claim) -> bool:
+        """Drop the claim so that the next one executes; the attempt number is kept and counts on.
+
+        From in flight only; True also when this owner's release already stands. Absent: nothing is written,
+        True. False: not ours, or settled otherwise.
+        """
+        ...
+
+    async def mark_unknown(self, claim: Claim, reason: UnknownReason, fingerprint: bytes | None) -> bool:
+        """Say that nobody knows whether the attempt executed. From in flight or absent.
+
+        True also when this owner's unknown already stands. `fingerprint` is kept where given, else the
+        one noted before. False: not ours, or settled otherwise.
+        """
+        ...
+
+    async def ping(self) -> None:
+        """Return if the store answers and takes writes; raise `StoreUnavailableError` otherwise."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of every connection; no other method may be called afterwards."""
+        ...

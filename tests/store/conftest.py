@@ -1,0 +1,24 @@
+from collections.abc import Iterator
+
+import pytest
+
+from tests.stack.valkey import Server, redis_server, start_server, start_valkey
+
+pytest.register_assert_rewrite("tests.store.contract")
+
+
+@pytest.fixture(scope="session")
+def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """The embedded Valkey, one for the whole run; tests keep apart by their prefixes."""
+    with start_valkey(tmp_path_factory.mktemp("valkey")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def redis7(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """The machine's own Redis, one for the whole run."""
+    binary = redis_server()
+    if binary is None:
+        pytest.skip("no redis-server on this machine")
+    with start_server(binary, tmp_path_factory.mktemp("redis")) as server:
+        yield server

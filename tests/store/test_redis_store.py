@@ -1,0 +1,195 @@
+import asyncio
+import re
+import uuid
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+import pytest
+
+from sidecar.idempotency.claim import Claimed, InFlight, Recorded, Unknown, UnknownReason
+from sidecar.store.port import StoreCorruptError
+from sidecar.store.redis.store import PROBE_MS, RedisStore
+from tests.stack.valkey import Server
+from tests.store.contract import (
+    FINGERPRINT,
+    HOLD,
+    LONG,
+    RECORD,
+    RETRY,
+    WRITES,
+    Write,
+    every_write,
+    take,
+    wanted,
+)
+from tests.store.redis_contract import RedisContract, ServerClock
+
+
+class TestOnValkey(RedisContract):
+    @pytest.fixture
+    def server(self, valkey: Server) -> Server:
+        return valkey
+
+
+class TestOnRedis(RedisContract):
+    @pytest.fixture
+    def server(self, redis7: Server) -> Server:
+        return redis7
+
+
+@pytest.fixture
+async def store(valkey: Server) -> AsyncIterator[RedisStore]:
+    store = RedisStore.from_url(valkey.url, prefix=f"t-{uuid.uuid4().hex}", timeout_ms=5000)
+    yield store
+    await store.close()
+
+
+async def command(store: RedisStore, *arguments: str | bytes | int) -> object:
+    return await store._connections.call(*arguments)
+
+
+async def fields(store: RedisStore) -> dict[bytes, bytes]:
+    match await command(store, "HGETALL", f"{store._prefix}:id"):
+        case list() as flat:
+            return dict(zip(flat[::2], flat[1::2], strict=True))
+    raise AssertionError("HGETALL answers with a list")
+
+
+async def test_one_key_holds_the_whole_entry_and_it_expires(store: RedisStore) -> None:
+    claim = await take(store, wanted("a"))
+    await store.ping()
+    await store.complete(claim, RECORD)
+    keys = await command(store, "KEYS", f"{store._prefix}:*")
+    assert isinstance(keys, list)
+    assert sorted(keys) == [f"{store._prefix}:id".encode(), f"{store._prefix}:probe".encode()]
+    kept_ms, probe_ms = [await command(store, "PTTL", key) for key in sorted(keys)]
+    assert isinstance(kept_ms, int)
+    assert 0 < kept_ms <= LONG
+    assert isinstance(probe_ms, int)
+    assert 0 < probe_ms <= PROBE_MS
+
+
+async def test_each_state_keeps_only_its_own_fields(store: RedisStore) -> None:
+    always = {b"state", b"owner", b"attempt", b"since"}
+    claim = await take(store, wanted("a"))
+    assert set(await fields(store)) == always | {b"lease_until"}
+    await store.note_fingerprint(claim, FINGERPRINT)
+    assert set(await fields(store)) == always | {b"lease_until", b"fingerprint"}
+    await store.mark_unknown(claim, UnknownReason.ENVOY_REPLY, None)
+    assert set(await fields(store)) == always | {b"reason", b"fingerprint"}
+    claim = await take(store, wanted("b"), RETRY)
+    assert set(await fields(store)) == always | {b"lease_until", b"fingerprint"}
+    await store.release(claim)
+    assert set(await fields(store)) == always
+    await store.complete(await take(store, wanted("c")), RECORD)
+    assert set(await fields(store)) == always | {b"record"}
+
+
+async def test_times_are_the_servers(store: RedisStore) -> None:
+    clock = ServerClock(store)
+    before = await clock.now_ms()
+    await take(store, wanted("a", lease_ms=60_000))
+    after = await clock.now_ms()
+    entry = await fields(store)
+    assert before - 1 <= int(entry[b"since"]) <= after
+    assert int(entry[b"lease_until"]) == int(entry[b"since"]) + 60_000
+
+
+async def test_two_prefixes_on_one_server_do_not_meet(store: RedisStore, valkey: Server) -> None:
+    await take(store, wanted("a"))
+    other = RedisStore.from_url(valkey.url, prefix=f"t-{uuid.uuid4().hex}", timeout_ms=5000)
+    assert await other.claim(wanted("b"), HOLD) == Claimed(1)
+    await other.close()
+
+
+async def test_two_sidecars_on_one_server_see_each_others_claims(store: RedisStore, valkey: Server) -> None:
+    other = RedisStore.from_url(valkey.url, prefix=store._prefix, timeout_ms=5000)
+    results = await asyncio.gather(
+        *(side.claim(wanted(f"{number}"), HOLD) for number in range(32) for side in (store, other))
+    )
+    assert sum(isinstance(result, Claimed) for result in results) == 2  # one owner, once on either side
+    await other.close()
+
+
+@every_write
+async def test_a_server_that_forgot_the_scripts_is_told_them_again(store: RedisStore, write: Write) -> None:
+    claim = await take(store, wanted("a"))
+    await command(store, "SCRIPT", "FLUSH")
+    assert await write(store, claim) is True
+    await command(store, "SCRIPT", "FLUSH")
+    assert await store.claim(wanted("b", "other"), HOLD) == Claimed(1)
+
+
+async def test_scripts_are_sent_once(store: RedisStore) -> None:
+    claim = await take(store, wanted("a"))
+    for write in WRITES.values():
+        await write(store, claim)
+    await command(store, "CONFIG", "RESETSTAT")
+    claim = await take(store, wanted("b", "other"))
+    for write in WRITES.values():
+        await write(store, claim)
+    statistics = await command(store, "INFO", "commandstats")
+    assert isinstance(statistics, bytes)
+    calls = dict(re.findall(rb"cmdstat_(eval\w*):calls=(\d+)", statistics))
+    assert calls == {b"evalsha": b"6"}
+
+
+async def test_a_key_of_another_type_is_an_error_for_every_operation(store: RedisStore) -> None:
+    await command(store, "SET", f"{store._prefix}:id", "somebody else's", "PX", LONG)
+    operations = [store.claim(wanted("a"), HOLD), *(write(store, wanted("a")) for write in WRITES.values())]
+    for operation in operations:
+        with pytest.raises(StoreCorruptError, match="another type"):
+            await operation
+
+
+WHOLE = {"state": "in_flight", "owner": "a", "attempt": "1", "lease_until": "1", "since": "1"}
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"colour": "blue"},
+        WHOLE | {"state": "resting"},
+        WHOLE | {"attempt": "first"},
+        {name: value for name, value in WHOLE.items() if name != "owner"},
+        {name: value for name, value in WHOLE.items() if name != "lease_until"},
+        WHOLE | {"state": "recorded"},
+        WHOLE | {"state": "recorded", "record": "\x08\x01"},
+        WHOLE | {"state": "unknown"},
+        WHOLE | {"state": "unknown", "reason": "a-reason-of-tomorrow"},
+    ],
+    ids=lambda entry: ",".join(f"{name}={value!r}" for name, value in entry.items()),
+)
+async def test_an_entry_that_cannot_be_read_is_never_taken_for_free(
+    store: RedisStore, entry: dict[str, str]
+) -> None:
+    pairs = [part for pair in entry.items() for part in pair]
+    await command(store, "HSET", f"{store._prefix}:id", *pairs)
+    with pytest.raises(StoreCorruptError, match="damaged"):
+        await store.claim(wanted("b"), HOLD)
+
+
+@every_write
+async def test_an_entry_of_a_newer_sidecar_is_not_written_over(store: RedisStore, write: Write) -> None:
+    claim = await take(store, wanted("a"))
+    await command(store, "HSET", f"{store._prefix}:id", "state", "resting")
+    before = await fields(store)
+    with pytest.raises(StoreCorruptError, match="newer sidecar"):
+        await write(store, claim)
+    assert await fields(store) == before
+
+
+async def test_attempts_and_leases_of_any_size_are_kept_exactly(store: RedisStore) -> None:
+    great = replace(wanted("a", lease_ms=10**12, ttl_ms=10**12), attempt=2**31)
+    assert await store.renew(great) is True
+    result = await store.claim(wanted("b"), HOLD)
+    assert isinstance(result, InFlight)
+    assert 10**12 - 60_000 < result.lease_left_ms <= 10**12
+    await store.mark_unknown(great, UnknownReason.ENVOY_REPLY, None)
+    assert await store.claim(wanted("b"), HOLD) == Unknown(2**31, UnknownReason.ENVOY_REPLY)
+
+
+async def test_a_record_of_a_megabyte_comes_back_whole(store: RedisStore) -> None:
+    great = replace(RECORD, body=bytes(range(256)) * 4096)
+    await store.complete(await take(store, wanted("a")), great)
+    assert await store.claim(wanted("b"), HOLD) == Recorded(great)
