@@ -1,0 +1,67 @@
+"""A response being captured as it passes, within the policy's limit."""
+
+from sidecar.exchange.events import ResponseHeaders
+from sidecar.idempotency.fields import Fields, first
+from sidecar.idempotency.policy import Policy
+from sidecar.idempotency.record import Record
+from sidecar.idempotency.replay import storable
+
+
+class Capture:
+    """Keeps what may be stored of a response, and knows when the last byte of its body has been seen.
+
+    A body over `max_response_body` is let go of at once; the record then says that it was executed but
+    cannot be replayed.
+    """
+
+    __slots__ = ("_excluded", "_head", "_kept", "_left", "_limit", "_seen")
+
+    def __init__(self, head: ResponseHeaders, policy: Policy) -> None:
+        self._head = head
+        self._excluded = policy.exclude_response_headers
+        self._limit = policy.max_response_body
+        self._kept: list[bytes] | None = []
+        self._seen = 0
+        self._left = _content_length(head)
+
+    def feed(self, data: bytes) -> None:
+        """Take in the next bytes of the response body."""
+        self._seen += len(data)
+        if self._left is not None:
+            self._left -= len(data)
+        if self._seen > self._limit:
+            self._kept = None
+        elif self._kept is not None and data:
+            self._kept.append(data)
+
+    @property
+    def has_whole_body(self) -> bool:
+        """Whether the body is complete by its content-length, whether or not its end was announced.
+
+        The end may follow as an empty piece. If the piece that completes the body were let go before the
+        record is kept, the client would have the whole response too early; and Envoy sends trailers only
+        once the body is answered, so holding it until they come would wait for ever. A response that
+        announces trailers (RFC 9110 §6.6.2) is therefore complete only with them.
+        """
+        return self._left is not None and self._left <= 0
+
+    def record(self, fingerprint: bytes | None, trailers: Fields = ()) -> Record:
+        """The record of the finished response; without a fingerprint it cannot be replayed."""
+        replayable = self._kept is not None and fingerprint is not None
+        return Record(
+            status=self._head.status,
+            headers=storable(self._head.headers, self._excluded),
+            body=b"".join(self._kept or ()) if replayable else b"",
+            trailers=storable(trailers, self._excluded),
+            fingerprint=fingerprint,
+            replayable=replayable,
+        )
+
+
+def _content_length(head: ResponseHeaders) -> int | None:
+    """The length after which the response is complete; None where only its end can tell."""
+    announced = first(head.headers, "content-length")
+    countable = announced is not None and announced.isdigit() and len(announced) < 20
+    if announced is None or not countable or first(head.headers, "trailer") is not None:
+        return None
+    return int(announced)

@@ -1,0 +1,163 @@
+"""What an exchange wants done: answers to Envoy, operations of the store, a timer, things to count."""
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from sidecar.idempotency.claim import Claim, UnknownPolicy, UnknownReason
+from sidecar.idempotency.fields import Fields
+from sidecar.idempotency.outcome import Outcome
+from sidecar.idempotency.record import Record
+
+# --- Answers. Outside full duplex each of Envoy's messages gets exactly one.
+
+
+@dataclass(frozen=True, slots=True)
+class PassRequest:
+    """Forward the request and hear no more of it; `remove` names header fields a client may not set."""
+
+    remove: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ForwardRequest:
+    """Forward the request as attempt `attempt`, and show the rest of it and its response as they pass."""
+
+    attempt: int
+    has_body: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ReadRequestBody:
+    """Keep holding the request's head and show its body, which is then not forwarded."""
+
+
+@dataclass(frozen=True, slots=True)
+class PassRequestBody:
+    """Forward this piece of the request body."""
+
+
+@dataclass(frozen=True, slots=True)
+class PassRequestTrailers:
+    """Forward the request trailers."""
+
+
+@dataclass(frozen=True, slots=True)
+class PassResponseHeaders:
+    """Give the client the head of the response, less the fields named in `remove`.
+
+    With `more` the rest of the response is shown as it passes; without, it passes unseen.
+    """
+
+    more: bool
+    remove: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PassResponseBody:
+    """Give the client this piece of the response body."""
+
+
+@dataclass(frozen=True, slots=True)
+class PassResponseTrailers:
+    """Give the client the response trailers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """Answer the client here and now; nothing goes upstream. `details` shows in Envoy's access log."""
+
+    status: int
+    headers: Fields
+    body: bytes
+    details: str
+    trailers: Fields = ()
+
+
+Answer: TypeAlias = (
+    PassRequest
+    | ForwardRequest
+    | ReadRequestBody
+    | PassRequestBody
+    | PassRequestTrailers
+    | PassResponseHeaders
+    | PassResponseBody
+    | PassResponseTrailers
+    | Reply
+)
+
+# --- Operations of the store. Each comes back as an event.
+
+
+@dataclass(frozen=True, slots=True)
+class TakeClaim:
+    """Ask for the claim; comes back as a `ClaimEvent`."""
+
+    wanted: Claim
+    unknown: UnknownPolicy
+
+
+@dataclass(frozen=True, slots=True)
+class Renew:
+    """Extend the lease; comes back as `Renewed` or `RenewalFailed`."""
+
+    claim: Claim
+
+
+@dataclass(frozen=True, slots=True)
+class Complete:
+    """Keep the record; comes back as `Settled` or `SettlingFailed`."""
+
+    claim: Claim
+    record: Record
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """Drop the claim; comes back as `Settled` or `SettlingFailed`."""
+
+    claim: Claim
+
+
+@dataclass(frozen=True, slots=True)
+class MarkUnknown:
+    """Keep that the outcome is unknown; comes back as `Settled` or `SettlingFailed`."""
+
+    claim: Claim
+    reason: UnknownReason
+    fingerprint: bytes | None
+
+
+StoreEffect: TypeAlias = TakeClaim | Renew | Complete | Release | MarkUnknown
+
+# --- Time, and what operators see.
+
+
+@dataclass(frozen=True, slots=True)
+class RenewLater:
+    """Bring `RenewalDue` in `after_ms` milliseconds."""
+
+    after_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """A request was decided: `result` is a value of CONTRACT §8; `claim_id` is empty without a key."""
+
+    policy: str
+    result: str
+    claim_id: str
+    request_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class CountOutcome:
+    """An execution ended, and how."""
+
+    policy: str
+    outcome: Outcome
+    reason: str
+    claim_id: str
+    request_id: str
+
+
+Effect: TypeAlias = Answer | StoreEffect | RenewLater | Count | CountOutcome

@@ -1,0 +1,1 @@
+"""The gRPC edge: Envoy's ext_proc messages in, answers out."""

@@ -1,0 +1,131 @@
+"""The reference transport: grpc.aio, raw bytes in and out."""
+
+import asyncio
+import contextlib
+from collections import deque
+from typing import TYPE_CHECKING
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1.health import aio as health
+
+from sidecar.extproc.transport.port import PROCESS, Accept
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    Context = grpc.aio.ServicerContext[bytes, bytes]
+
+_SERVICE, _METHOD = PROCESS[1:].split("/")
+_OPTIONS = [
+    # Two servers that share a port unnoticed would each see half of the streams.
+    ("grpc.so_reuseport", 0),
+    # Envoy's streamed body pieces are as large as its connection buffer, 1 MiB by default.
+    ("grpc.max_receive_message_length", 16 * 1024 * 1024),
+    ("grpc.max_send_message_length", -1),
+    # Envoy pings to see whether the sidecar is alive.
+    ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+]
+
+
+class GrpcioTransport:
+    """Serves ext_proc streams and grpc.health.v1 on one endpoint (see `port.Transport`).
+
+    `address` is as grpc writes it: `unix:/path` or `host:port`.
+    """
+
+    def __init__(self, address: str, accept: Accept) -> None:
+        self._address = address
+        self._accept = accept
+        self._server = grpc.aio.server(options=_OPTIONS)
+        self._health = health.HealthServicer()
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        handler: grpc.RpcMethodHandler[bytes, bytes] = grpc.stream_stream_rpc_method_handler(self._process)
+        self._server.add_generic_rpc_handlers(
+            (grpc.method_handlers_generic_handler(_SERVICE, {_METHOD: handler}),)
+        )
+
+    async def start(self) -> None:
+        """Listen; raise `OSError` where the endpoint cannot be had."""
+        try:
+            self._server.add_insecure_port(self._address)
+        except RuntimeError as error:
+            raise OSError(f"cannot listen on {self._address}: it is taken or not allowed") from error
+        # The health service would say "serving" of its own accord until it is told otherwise.
+        await self.set_serving(False)
+        await self._server.start()
+
+    async def set_serving(self, serving: bool) -> None:
+        """What grpc.health.v1 says."""
+        serving_status = health_pb2.HealthCheckResponse.ServingStatus
+        status = serving_status.SERVING if serving else serving_status.NOT_SERVING
+        await self._health.set("", status)
+        await self._health.set(_SERVICE, status)
+
+    async def stop(self, grace_s: float) -> None:
+        """Take no new streams (GOAWAY), wait `grace_s` seconds for the others, then cancel them."""
+        await self._server.stop(grace_s)
+
+    async def _process(self, requests: "AsyncIterator[bytes]", context: "Context") -> None:
+        stream = _GrpcioStream(context)
+        handler = self._accept(stream)
+        try:
+            async for message in requests:
+                stream.in_call = True
+                handler.on_message(message)
+                stream.in_call = False
+                await stream.flush()
+        finally:
+            # A reset comes as CancelledError or as the end of the iteration, at random.
+            stream.close()
+            handler.on_end()
+
+
+class _GrpcioStream:
+    """Queues answers; the reading coroutine writes them, a task where they come outside its calls."""
+
+    def __init__(self, context: "Context") -> None:
+        self.in_call = False
+        self._context = context
+        self._queue: deque[bytes] = deque()
+        self._failure: str | None = None
+        self._over = False
+        self._writing = False
+        self._task: asyncio.Task[None] | None = None
+
+    def send(self, message: bytes) -> None:
+        if not self._over and self._failure is None:
+            self._queue.append(message)
+            self._flush_soon()
+
+    def fail(self, detail: str) -> None:
+        if not self._over and self._failure is None:
+            self._failure = detail
+            self._flush_soon()
+
+    def close(self) -> None:
+        self._over = True
+        self._queue.clear()
+
+    def _flush_soon(self) -> None:
+        if not self.in_call and not self._writing:
+            self._task = asyncio.get_running_loop().create_task(self.flush())
+
+    async def flush(self) -> None:
+        if self._writing:
+            return
+        self._writing = True
+        try:
+            # Writing to a stream that has just gone raises one of grpc's errors: its end is on its way.
+            with contextlib.suppress(grpc.aio.BaseError, asyncio.InvalidStateError):
+                await self._write()
+        finally:
+            self._writing = False
+
+    async def _write(self) -> None:
+        while self._queue and not self._over:
+            await self._context.write(self._queue.popleft())
+        if self._failure is not None and not self._over:
+            self._over = True
+            await self._context.abort(grpc.StatusCode.INTERNAL, self._failure)

@@ -1,0 +1,55 @@
+"""The transport port: streams of messages in, answers out, driven by calls.
+
+A transport accepts streams of `envoy.service.ext_proc.v3.ExternalProcessor/Process`. For each it calls
+`accept(stream)` and then, on the event loop's thread and never re-entrantly, the handler's `on_message` for
+every message and `on_end` exactly once. The handler answers through the stream, in the same call or later.
+After `on_end`, and after `finish` or `fail`, whatever is sent is dropped.
+"""
+
+from collections.abc import Callable
+from typing import Protocol, TypeAlias
+
+PROCESS = "/envoy.service.ext_proc.v3.ExternalProcessor/Process"
+
+
+class Stream(Protocol):
+    """The way out of one stream."""
+
+    def send(self, message: bytes) -> None:
+        """Send one serialised ProcessingResponse, in the order of the calls; never blocks."""
+        ...
+
+    def fail(self, detail: str) -> None:
+        """End the stream with gRPC status INTERNAL, which Envoy answers by failing closed.
+
+        There is deliberately no way to end a stream cleanly while Envoy waits: a clean end fails open
+        whatever `failure_mode_allow` says.
+        """
+        ...
+
+
+class Handler(Protocol):
+    """What is done with one stream."""
+
+    def on_message(self, message: bytes) -> None:
+        """One serialised ProcessingRequest came."""
+        ...
+
+    def on_end(self) -> None:
+        """The stream is over: closed by Envoy, reset, or its connection lost."""
+        ...
+
+
+Accept: TypeAlias = Callable[[Stream], Handler]
+
+
+class Transport(Protocol):
+    """A server of ext_proc streams on one endpoint."""
+
+    async def start(self) -> None:
+        """Listen; raise `OSError` saying why where the endpoint cannot be had."""
+        ...
+
+    async def stop(self, grace_s: float) -> None:
+        """Take no new streams, give those under way `grace_s` seconds to end, then drop them."""
+        ...

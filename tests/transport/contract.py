@@ -1,0 +1,414 @@
+"""What every transport keeps of `port.py`'s promises, over a real gRPC channel with raw bytes.
+
+A transport's test module subclasses `TransportContract` and says how one is made.
+"""
+
+import asyncio
+import socket
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol, TypeAlias
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from sidecar.extproc.transport.port import PROCESS, Accept, Handler, Stream, Transport
+
+SERVICE = PROCESS[1:].split("/")[0]
+PATIENCE_S = 5.0
+"""How long a test waits for what must come; nothing waits that long when all is well."""
+
+Call: TypeAlias = "grpc.aio.StreamStreamCall[bytes, bytes]"
+
+
+class HealthyTransport(Transport, Protocol):
+    """A transport that also serves grpc.health.v1."""
+
+    async def set_serving(self, serving: bool) -> None:
+        """What grpc.health.v1 says."""
+        ...
+
+
+@dataclass
+class Recorder:
+    """A handler that notes what it is told, and answers as `answer` does."""
+
+    stream: Stream
+    answer: Callable[[Stream, bytes], None]
+    messages: list[bytes] = field(default_factory=list)
+    ends: int = 0
+    reentered: bool = False
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+    _busy: bool = False
+
+    def on_message(self, message: bytes) -> None:
+        self.reentered |= self._busy
+        self._busy = True
+        self.messages.append(message)
+        try:
+            self.answer(self.stream, message)
+        finally:
+            self._busy = False
+            self.changed.set()
+
+    def on_end(self) -> None:
+        self.reentered |= self._busy
+        self.ends += 1
+        self.changed.set()
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Return as soon as the condition holds; fail if it never does."""
+        async with asyncio.timeout(PATIENCE_S):
+            while not condition():
+                self.changed.clear()
+                await self.changed.wait()
+
+    async def ended_once(self) -> bool:
+        """Whether the end comes, and does not come again."""
+        await self.until(lambda: self.ends > 0)
+        for _ in range(50):
+            await asyncio.sleep(0)
+        return self.ends == 1 and not self.reentered
+
+
+def echo(stream: Stream, message: bytes) -> None:
+    stream.send(b"re:" + message)
+
+
+def silent(stream: Stream, message: bytes) -> None:
+    del stream, message
+
+
+@dataclass
+class Served:
+    """A transport that listens, and the handlers of the streams it accepted."""
+
+    transport: HealthyTransport
+    channel: grpc.aio.Channel
+    recorders: list[Recorder]
+    accepted: asyncio.Event
+
+    def call(self) -> Call:
+        """Open a stream."""
+        process: grpc.aio.StreamStreamMultiCallable[bytes, bytes] = self.channel.stream_stream(PROCESS)
+        return process()
+
+    async def begun(self, *messages: bytes) -> tuple[Call, Recorder]:
+        """Open a stream, send these messages, and wait until they have come."""
+        call, before = self.call(), len(self.recorders)
+        for message in messages or (b"first",):
+            await call.write(message)
+        async with asyncio.timeout(PATIENCE_S):
+            while len(self.recorders) == before:
+                self.accepted.clear()
+                await self.accepted.wait()
+        recorder = self.recorders[before]
+        await recorder.until(lambda: len(recorder.messages) == len(messages or (b"first",)))
+        return call, recorder
+
+
+async def read(call: Call) -> bytes | None:
+    """The next answer; None at the end of the stream."""
+    async with asyncio.timeout(PATIENCE_S):
+        message = await call.read()
+    return message if isinstance(message, bytes) else None
+
+
+async def status_of(call: Call) -> tuple[grpc.StatusCode, str]:
+    """How the stream ended."""
+    async with asyncio.timeout(PATIENCE_S):
+        return await call.code(), await call.details()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class TransportContract(ABC):
+    """The promises; each test runs over a unix socket and over TCP."""
+
+    @abstractmethod
+    def make(self, address: str, accept: Accept) -> HealthyTransport:
+        """A transport that has not been started."""
+
+    @pytest.fixture(params=["unix", "tcp"])
+    def address(self, request: pytest.FixtureRequest, tmp_path: Path) -> str:
+        if request.param == "unix":
+            return f"unix:{tmp_path}/ext_proc.sock"
+        return f"127.0.0.1:{free_port()}"
+
+    @asynccontextmanager
+    async def serving(
+        self, address: str, answer: Callable[[Stream, bytes], None] = echo
+    ) -> AsyncIterator[Served]:
+        recorders: list[Recorder] = []
+        accepted = asyncio.Event()
+
+        def accept(stream: Stream) -> Handler:
+            recorders.append(Recorder(stream, answer))
+            accepted.set()
+            return recorders[-1]
+
+        transport = self.make(address, accept)
+        await transport.start()
+        options = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
+        try:
+            async with grpc.aio.insecure_channel(address, options=options) as channel:
+                yield Served(transport, channel, recorders, accepted)
+        finally:
+            await transport.stop(0)
+
+    # --- Messages and answers
+
+    async def test_messages_and_answers_keep_their_order(self, address: str) -> None:
+        sent = [b"%d" % number for number in range(100)]
+        async with self.serving(address) as served:
+            call = served.call()
+            for message in sent:
+                await call.write(message)
+            received = [await read(call) for _ in sent]
+
+            assert received == [b"re:" + message for message in sent]
+            assert served.recorders[0].messages == sent
+
+    async def test_one_message_may_have_several_answers_and_the_next_none(self, address: str) -> None:
+        def answer(stream: Stream, message: bytes) -> None:
+            for number in range(int(message)):
+                stream.send(b"%s.%d" % (message, number))
+
+        async with self.serving(address, answer) as served:
+            call, _ = await served.begun(b"3", b"0", b"2")
+
+            assert [await read(call) for _ in range(5)] == [b"3.0", b"3.1", b"3.2", b"2.0", b"2.1"]
+
+    async def test_an_answer_may_be_sent_later_from_outside_a_call(self, address: str) -> None:
+        async with self.serving(address, silent) as served:
+            call, recorder = await served.begun()
+
+            for number in range(10):
+                recorder.stream.send(b"%d" % number)
+            assert [await read(call) for _ in range(10)] == [b"%d" % number for number in range(10)]
+
+    async def test_answers_from_inside_and_outside_a_call_keep_the_order_of_sending(
+        self, address: str
+    ) -> None:
+        order: list[bytes] = []
+
+        def answer(stream: Stream, message: bytes) -> None:
+            def later() -> None:
+                order.append(b"later " + message)
+                stream.send(order[-1])
+
+            asyncio.get_running_loop().call_soon(later)
+            order.append(b"at once " + message)
+            stream.send(order[-1])
+
+        async with self.serving(address, answer) as served:
+            call, _ = await served.begun(*(b"%d" % number for number in range(20)))
+
+            received = [await read(call) for _ in range(40)]
+            assert received == order
+
+    async def test_messages_of_three_megabytes_pass_both_ways(self, address: str) -> None:
+        message = bytes(range(256)) * 12_288
+        async with self.serving(address) as served:
+            call, recorder = await served.begun(message)
+
+            assert await read(call) == b"re:" + message
+            assert recorder.messages == [message]
+
+    async def test_many_streams_at_once_do_not_meet(self, address: str) -> None:
+        async with self.serving(address) as served:
+
+            async def talk(number: int) -> list[bytes | None]:
+                call = served.call()
+                received = []
+                for turn in range(3):
+                    await call.write(b"%d.%d" % (number, turn))
+                    received.append(await read(call))
+                await call.done_writing()
+                return [*received, await read(call)]
+
+            conversations = await asyncio.gather(*(talk(number) for number in range(150)))
+
+            expected = [[*(b"re:%d.%d" % (n, t) for t in range(3)), None] for n in range(150)]
+            assert conversations == expected
+            assert len(served.recorders) == 150
+            for recorder in served.recorders:
+                assert await recorder.ended_once()
+
+    # --- Ends
+
+    async def test_a_half_close_brings_the_end_once_and_the_stream_ends_well(self, address: str) -> None:
+        async with self.serving(address) as served:
+            call, recorder = await served.begun()
+            assert await read(call) == b"re:first"
+
+            await call.done_writing()
+
+            assert await recorder.ended_once()
+            assert (await status_of(call))[0] is grpc.StatusCode.OK
+
+    async def test_a_cancelled_stream_brings_the_end_once(self, address: str) -> None:
+        async with self.serving(address, silent) as served:
+            call, recorder = await served.begun()
+
+            call.cancel()
+
+            assert await recorder.ended_once()
+
+    async def test_a_lost_connection_brings_the_end_once_to_every_stream(self, address: str) -> None:
+        async with self.serving(address, silent) as served:
+            _, first = await served.begun()
+            _, second = await served.begun()
+
+            await served.channel.close()
+
+            assert await first.ended_once()
+            assert await second.ended_once()
+
+    async def test_what_is_sent_after_the_end_is_dropped(self, address: str) -> None:
+        async with self.serving(address) as served:
+            call, recorder = await served.begun()
+            await read(call)
+            await call.done_writing()
+            assert await recorder.ended_once()
+
+            recorder.stream.send(b"too late")
+            recorder.stream.fail("too late")
+
+            assert await read(call) is None
+            assert (await status_of(call))[0] is grpc.StatusCode.OK
+
+    # --- Failures
+
+    async def test_failing_in_a_call_ends_the_stream_with_internal_and_the_reason(self, address: str) -> None:
+        def answer(stream: Stream, message: bytes) -> None:
+            stream.send(b"before")
+            stream.fail(f"cannot go on after {message.decode()}")
+            stream.send(b"after")
+            stream.fail("again")
+
+        async with self.serving(address, answer) as served:
+            call, recorder = await served.begun()
+
+            assert await read(call) == b"before"
+            assert await status_of(call) == (grpc.StatusCode.INTERNAL, "cannot go on after first")
+            assert await recorder.ended_once()
+
+    async def test_failing_outside_a_call_ends_the_stream_with_internal(self, address: str) -> None:
+        async with self.serving(address, silent) as served:
+            call, recorder = await served.begun()
+
+            recorder.stream.send(b"before")
+            recorder.stream.fail("the store is gone")
+
+            assert await read(call) == b"before"
+            assert await status_of(call) == (grpc.StatusCode.INTERNAL, "the store is gone")
+            assert await recorder.ended_once()
+
+    async def test_a_handler_that_raises_never_ends_its_stream_well(self, address: str) -> None:
+        def answer(stream: Stream, message: bytes) -> None:
+            raise LookupError(f"a bug at {message!r} of {stream!r}")
+
+        async with self.serving(address, answer) as served:
+            call, recorder = await served.begun()
+
+            assert (await status_of(call))[0] is not grpc.StatusCode.OK
+            assert await recorder.ended_once()
+
+    # --- Listening
+
+    async def test_a_port_that_is_taken_is_an_os_error_that_names_it(self) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            address = f"127.0.0.1:{taken.getsockname()[1]}"
+            transport = self.make(address, lambda stream: Recorder(stream, silent))
+
+            with pytest.raises(OSError, match=f"cannot listen on {address}: .*taken"):
+                await transport.start()
+            await transport.stop(0)
+
+    async def test_a_socket_in_a_folder_that_is_not_there_is_an_os_error_that_names_it(
+        self, tmp_path: Path
+    ) -> None:
+        address = f"unix:{tmp_path}/missing/ext_proc.sock"
+        transport = self.make(address, lambda stream: Recorder(stream, silent))
+
+        with pytest.raises(OSError, match=r"cannot listen on unix:.*missing"):
+            await transport.start()
+        await transport.stop(0)
+
+    async def test_a_socket_left_by_a_worker_that_died_is_taken_over(self, tmp_path: Path) -> None:
+        path = tmp_path / "ext_proc.sock"
+        with socket.socket(socket.AF_UNIX) as left:
+            left.bind(str(path))
+
+        async with self.serving(f"unix:{path}") as served:
+            call, _ = await served.begun()
+            assert await read(call) == b"re:first"
+
+    # --- Health
+
+    @pytest.mark.parametrize("service", ["", SERVICE], ids=["the server", "the service"])
+    async def test_health_says_not_serving_until_it_is_told_otherwise(
+        self, address: str, service: str
+    ) -> None:
+        statuses = health_pb2.HealthCheckResponse
+        async with self.serving(address) as served:
+            health = health_pb2_grpc.HealthStub(served.channel)
+
+            async def status() -> int:
+                answered = await health.Check(
+                    health_pb2.HealthCheckRequest(service=service), timeout=PATIENCE_S
+                )
+                return int(answered.status)
+
+            assert await status() == statuses.NOT_SERVING
+            await served.transport.set_serving(True)
+            assert await status() == statuses.SERVING
+            await served.transport.set_serving(False)
+            assert await status() == statuses.NOT_SERVING
+
+    async def test_another_method_is_unimplemented(self, address: str) -> None:
+        async with self.serving(address) as served:
+            other: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = served.channel.unary_unary(
+                "/other/Method"
+            )
+
+            with pytest.raises(grpc.aio.AioRpcError) as refused:
+                await other(b"", timeout=PATIENCE_S)
+            assert refused.value.code() is grpc.StatusCode.UNIMPLEMENTED
+
+    # --- Stopping
+
+    async def test_stopping_with_grace_lets_a_stream_end(self, address: str) -> None:
+        async with self.serving(address) as served:
+            call, recorder = await served.begun()
+            assert await read(call) == b"re:first"
+
+            stopping = asyncio.create_task(served.transport.stop(PATIENCE_S))
+            await call.write(b"second")
+            assert await read(call) == b"re:second"
+            assert not stopping.done()
+            await call.done_writing()
+
+            assert (await status_of(call))[0] is grpc.StatusCode.OK
+            async with asyncio.timeout(PATIENCE_S):
+                await stopping
+            assert await recorder.ended_once()
+
+    async def test_stopping_without_grace_drops_the_streams_under_way(self, address: str) -> None:
+        async with self.serving(address, silent) as served:
+            call, recorder = await served.begun()
+
+            await served.transport.stop(0)
+
+            assert (await status_of(call))[0] is not grpc.StatusCode.OK
+            assert await recorder.ended_once()

@@ -1,0 +1,81 @@
+"""The capture of a response: what it keeps, what it lets go of, when it is whole."""
+
+from dataclasses import replace
+
+import pytest
+
+from sidecar.exchange.capture import Capture
+from sidecar.idempotency.fields import Fields
+from tests.unit.exchange.scenes import POLICY, answer
+
+OF = b"f" * 32
+
+
+def capture(*pieces: bytes, fields: Fields = (), limit: int = 8) -> Capture:
+    capturing = Capture(answer(200, fields), replace(POLICY, max_response_body=limit))
+    for piece in pieces:
+        capturing.feed(piece)
+    return capturing
+
+
+@pytest.mark.parametrize("pieces", [(), (b"",), (b"12345678",), (b"1234", b"", b"5678"), (b"1",) * 8])
+def test_a_body_within_the_limit_is_kept_whole(pieces: tuple[bytes, ...]) -> None:
+    record = capture(*pieces).record(OF)
+
+    assert (record.body, record.replayable, record.fingerprint) == (b"".join(pieces), True, OF)
+
+
+@pytest.mark.parametrize(
+    "pieces", [(b"123456789",), (b"12345678", b"9"), (b"1234", b"56789", b""), (b"1",) * 9]
+)
+def test_a_body_beyond_the_limit_is_not_kept_at_all(pieces: tuple[bytes, ...]) -> None:
+    record = capture(*pieces).record(OF)
+
+    assert (record.body, record.replayable, record.fingerprint) == (b"", False, OF)
+
+
+def test_a_limit_of_nothing_keeps_empty_responses_only() -> None:
+    assert capture(limit=0).record(OF).replayable
+    assert not capture(b"x", limit=0).record(OF).replayable
+
+
+def test_a_capture_that_was_let_go_of_does_not_begin_again() -> None:
+    capturing = capture(b"123456789")
+
+    capturing.feed(b"x")
+
+    assert not capturing.record(OF).replayable
+
+
+def test_without_a_fingerprint_there_is_nothing_to_replay() -> None:
+    record = capture(b"done").record(None)
+
+    assert (record.body, record.replayable, record.fingerprint) == (b"", False, None)
+
+
+def test_header_and_trailer_fields_are_filtered_alike() -> None:
+    fields: Fields = (("etag", b"x"), ("date", b"now"), ("set-cookie", b"a=1"))
+
+    record = capture(fields=fields).record(OF, trailers=fields)
+
+    assert record.headers == record.trailers == (("etag", b"x"),)
+
+
+@pytest.mark.parametrize(
+    ("fields", "pieces", "whole"),
+    [
+        ((), (b"12",), False),
+        ((("content-length", b"2"),), (), False),
+        ((("content-length", b"2"),), (b"1",), False),
+        ((("content-length", b"2"),), (b"1", b"2"), True),
+        ((("content-length", b"2"),), (b"123",), True),
+        ((("content-length", b"0"),), (), True),
+        ((("content-length", b"20"),), (b"1",) * 20, True),
+        ((("content-length", b"2"), ("trailer", b"sum")), (b"12",), False),
+        ((("content-length", b"two"),), (b"12",), False),
+    ],
+)
+def test_a_body_is_whole_when_its_announced_length_has_come(
+    fields: Fields, pieces: tuple[bytes, ...], whole: bool
+) -> None:
+    assert capture(*pieces, fields=fields).has_whole_body is whole

@@ -1,0 +1,499 @@
+"""The driver on a stream: the real machine and codec, a store that answers when told, virtual time."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import pytest
+from envoy_data_plane.envoy.service.ext_proc.v3 import ProcessingResponse
+
+from sidecar.exchange.effects import (
+    Complete,
+    Count,
+    CountOutcome,
+    Effect,
+    MarkUnknown,
+    Release,
+    Renew,
+    StoreEffect,
+    TakeClaim,
+)
+from sidecar.exchange.events import (
+    Claimed,
+    Event,
+    InFlight,
+    Recorded,
+    Renewed,
+    Settled,
+    StoreEvent,
+)
+from sidecar.exchange.machine import Exchange
+from sidecar.exchange.states import State
+from sidecar.extproc.driver import Driver
+from sidecar.extproc.server import ExchangeServer
+from sidecar.idempotency.policy import Policies, Policy
+from sidecar.idempotency.record import Record
+from tests.unit.extproc.envoy_messages import (
+    REQUEST,
+    phase,
+    request_body,
+    request_headers,
+    response_body,
+    response_headers,
+)
+
+pytestmark = pytest.mark.filterwarnings("ignore:HeaderValueOption.append is deprecated:DeprecationWarning")
+
+POLICIES = Policies((Policy("default", lease_ms=30_000),))
+CLAIMED, KEPT = Claimed(1), Settled(held=True)
+
+
+@dataclass
+class FakeStream:
+    sent: list[bytes] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+
+    def send(self, message: bytes) -> None:
+        self.sent.append(message)
+
+    def fail(self, detail: str) -> None:
+        self.failures.append(detail)
+
+    def phases(self) -> list[str]:
+        """The phases answered so far."""
+        return [phase(message) for message in self.sent]
+
+
+@dataclass
+class FakeStore:
+    """Keeps every effect until the test says what comes of it."""
+
+    asked: list[StoreEffect] = field(default_factory=list)
+    waiting: list[asyncio.Future[StoreEvent]] = field(default_factory=list)
+
+    async def perform(self, effect: StoreEffect) -> StoreEvent:
+        self.asked.append(effect)
+        answer: asyncio.Future[StoreEvent] = asyncio.get_running_loop().create_future()
+        self.waiting.append(answer)
+        return await answer
+
+    async def answers(self, outcome: StoreEvent | Exception, nth: int = 0) -> None:
+        """Let the nth oldest operation under way come back."""
+        await turn()
+        if isinstance(outcome, Exception):
+            self.waiting.pop(nth).set_exception(outcome)
+        else:
+            self.waiting.pop(nth).set_result(outcome)
+        await turn()
+
+
+@dataclass
+class FakeTimer:
+    due: float
+    run: Callable[[], None]
+    cancelled: bool = False
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+
+@dataclass
+class VirtualLoop:
+    """The running loop's tasks under a clock that the test winds."""
+
+    now: float = 100.0
+    timers: list[FakeTimer] = field(default_factory=list)
+
+    def time(self) -> float:
+        return self.now
+
+    def call_later(self, delay: float, callback: Callable[..., None], *args: Any) -> FakeTimer:
+        self.timers.append(FakeTimer(self.now + delay, lambda: callback(*args)))
+        return self.timers[-1]
+
+    def create_task(self, coroutine: Any) -> Awaitable[Any]:
+        return asyncio.get_running_loop().create_task(coroutine)
+
+    def wind(self, seconds: float) -> None:
+        self.now += seconds
+        for timer in [timer for timer in self.timers if timer.due <= self.now]:
+            self.timers.remove(timer)
+            if not timer.cancelled:
+                timer.run()
+
+    def pending(self) -> list[FakeTimer]:
+        return [timer for timer in self.timers if not timer.cancelled]
+
+
+@dataclass
+class FakeObserver:
+    told: list[tuple[Any, ...]] = field(default_factory=list)
+
+    def opened(self) -> None:
+        self.told.append(("opened",))
+
+    def closed(self) -> None:
+        self.told.append(("closed",))
+
+    def answered(self, phase: str, seconds: float) -> None:
+        self.told.append(("answered", phase, round(seconds, 3)))
+
+    def counted(self, count: Count) -> None:
+        self.told.append(("counted", count.result))
+
+    def settled(self, outcome: CountOutcome) -> None:
+        self.told.append(("settled", outcome.outcome.value, str(outcome.reason)))
+
+    def violated(self, detail: str, error: Exception | None) -> None:
+        self.told.append(("violated", detail, error))
+
+    def of(self, what: str) -> list[tuple[Any, ...]]:
+        return [told[1:] for told in self.told if told[0] == what]
+
+
+async def turn() -> None:
+    """Let everything that is ready run."""
+    for _ in range(4):
+        await asyncio.sleep(0)
+
+
+class Scene:
+    """A driver and everything around it."""
+
+    def __init__(self, exchange: Exchange | None = None) -> None:
+        self.stream, self.store, self.observer, self.loop = (
+            FakeStream(),
+            FakeStore(),
+            FakeObserver(),
+            VirtualLoop(),
+        )
+        self.exchange = exchange or Exchange(POLICIES, "owner-1")
+        self.driver = Driver(
+            self.stream,
+            self.exchange,
+            self.store.perform,
+            self.observer,
+            cast("asyncio.AbstractEventLoop", self.loop),
+        )
+
+    async def claimed(self, *, end: bool = True) -> "Scene":
+        """Bring a keyed request to where it is forwarded."""
+        self.driver.on_message(request_headers(end=end))
+        await self.store.answers(CLAIMED)
+        return self
+
+    def asked(self) -> list[type[Effect]]:
+        """What the store was asked for, in order."""
+        return [type(effect) for effect in self.store.asked]
+
+
+async def test_a_message_whose_answer_is_known_is_answered_in_the_same_call() -> None:
+    scene = Scene()
+
+    scene.driver.on_message(request_headers(REQUEST))
+
+    assert scene.stream.phases() == ["request_headers"]
+    assert scene.store.asked == []
+
+
+async def test_a_keyed_request_is_answered_when_the_store_has_answered() -> None:
+    scene = Scene()
+
+    scene.driver.on_message(request_headers())
+    await turn()
+    assert scene.stream.sent == []
+    assert scene.asked() == [TakeClaim]
+    await scene.store.answers(CLAIMED)
+
+    assert scene.stream.phases() == ["request_headers"]
+    assert scene.observer.of("counted") == [("executed",)]
+
+
+async def test_a_whole_execution_is_answered_message_by_message_and_its_end_after_the_record() -> None:
+    scene = await Scene().claimed(end=False)
+
+    scene.driver.on_message(request_body(b"x"))
+    scene.driver.on_message(request_body(b"y", end=True))
+    scene.driver.on_message(response_headers())
+    scene.driver.on_message(response_body(b"done"))
+    scene.driver.on_message(response_body(b"", end=True))
+    assert scene.stream.phases() == [
+        "request_headers",
+        "request_body",
+        "request_body",
+        "response_headers",
+        "response_body",
+    ]
+    await turn()
+    assert scene.asked() == [TakeClaim, Complete]
+    await scene.store.answers(KEPT)
+
+    assert scene.stream.phases()[-1] == "response_body"
+    assert len(scene.stream.sent) == 6
+    scene.driver.on_end()
+    assert scene.observer.of("settled") == [("record", "status")]
+    assert scene.observer.told[-1] == ("closed",)
+
+
+async def test_a_replay_ends_the_exchange_with_one_reply() -> None:
+    scene = Scene()
+    scene.driver.on_message(request_headers(end=True))
+    claim = scene.exchange._fingerprint.digest()
+    await scene.store.answers(Recorded(Record(201, (("content-type", b"text/plain"),), b"done", (), claim)))
+
+    (reply,) = (ProcessingResponse.parse(message) for message in scene.stream.sent)
+    assert reply.immediate_response is not None
+    assert reply.immediate_response.body == b"done"
+    assert scene.observer.of("counted") == [("replayed",)]
+
+
+async def test_envoys_waiting_is_measured_by_phase() -> None:
+    scene = Scene()
+    scene.driver.on_message(request_headers(end=True))
+    scene.loop.wind(0.25)
+    await scene.store.answers(CLAIMED)
+    scene.driver.on_message(response_headers())
+
+    assert scene.observer.of("answered") == [("RequestHeaders", 0.25), ("ResponseHeaders", 0.0)]
+
+
+# --- The end
+
+
+async def test_closed_is_told_exactly_once_and_not_before_the_store_has_answered() -> None:
+    scene = await Scene().claimed(end=False)
+
+    scene.driver.on_end()
+    await turn()
+    assert scene.asked() == [TakeClaim, Release]
+    assert scene.observer.of("closed") == []
+    await scene.store.answers(KEPT)
+
+    assert scene.observer.of("settled") == [("release", "request-incomplete")]
+    assert scene.observer.of("closed") == [()]
+    scene.driver.on_end()
+    scene.driver.on_message(request_body(b"x"))
+    assert scene.observer.of("closed") == [()]
+    assert scene.observer.of("violated") == []
+
+
+async def test_a_stream_without_a_key_is_closed_with_its_end() -> None:
+    scene = Scene()
+    scene.driver.on_message(request_headers(REQUEST))
+
+    scene.driver.on_end()
+
+    assert scene.observer.told == [("opened",), ("answered", "RequestHeaders", 0.0), ("closed",)]
+
+
+async def test_a_store_call_survives_the_end_of_the_stream() -> None:
+    scene = Scene()
+    scene.driver.on_message(request_headers())
+    scene.driver.on_end()
+
+    await scene.store.answers(CLAIMED)
+    assert scene.asked() == [TakeClaim, Release]
+    await scene.store.answers(KEPT)
+
+    assert scene.stream.sent == []
+    assert scene.observer.of("closed") == [()]
+    assert scene.exchange.state is State.CLOSED
+
+
+async def test_a_record_survives_the_end_of_the_stream_and_nothing_is_sent_after_it() -> None:
+    scene = await Scene().claimed()
+    scene.driver.on_message(response_headers(end=True))
+    scene.driver.on_end()
+    sent = len(scene.stream.sent)
+
+    await scene.store.answers(KEPT)
+
+    assert len(scene.stream.sent) == sent
+    assert scene.observer.of("settled") == [("record", "status")]
+    assert scene.observer.of("closed") == [()]
+
+
+async def test_messages_after_the_end_are_ignored() -> None:
+    scene = Scene()
+    scene.driver.on_end()
+
+    scene.driver.on_message(request_headers())
+    scene.driver.on_message(b"\xff")
+
+    assert (scene.stream.sent, scene.stream.failures, scene.store.asked) == ([], [], [])
+
+
+# --- The lease
+
+
+async def test_a_lease_is_renewed_every_third_of_it() -> None:
+    scene = await Scene().claimed()
+
+    scene.loop.wind(9.9)
+    await turn()
+    assert scene.asked() == [TakeClaim]
+    for _ in range(2):
+        scene.loop.wind(10)
+        await scene.store.answers(Renewed(held=True))
+    assert scene.asked() == [TakeClaim, Renew, Renew]
+    assert len(scene.loop.pending()) == 1
+
+
+async def test_a_lease_that_was_lost_is_not_renewed_again() -> None:
+    scene = await Scene().claimed()
+    scene.loop.wind(10)
+
+    await scene.store.answers(Renewed(held=False))
+
+    assert scene.loop.pending() == []
+
+
+@pytest.mark.parametrize("end", ["response", "stream", "violation"])
+async def test_the_timer_is_cancelled_when_the_execution_is_over(end: str) -> None:
+    scene = await Scene().claimed()
+    assert len(scene.loop.pending()) == 1
+
+    match end:
+        case "response":
+            scene.driver.on_message(response_headers(end=True))
+        case "stream":
+            scene.driver.on_end()
+        case _:
+            scene.driver.on_message(request_headers())
+
+    assert scene.loop.pending() == []
+
+
+async def test_a_renewal_under_way_when_the_exchange_ends_is_waited_for() -> None:
+    scene = await Scene().claimed()
+    scene.loop.wind(10)
+    scene.driver.on_end()
+    await turn()
+
+    await scene.store.answers(KEPT, nth=1)
+    assert scene.observer.of("closed") == []
+    await scene.store.answers(Renewed(held=False))
+
+    assert scene.observer.of("closed") == [()]
+    assert scene.observer.of("violated") == []
+
+
+# --- What goes wrong
+
+
+async def test_a_message_that_cannot_be_decoded_fails_the_stream() -> None:
+    scene = Scene()
+
+    scene.driver.on_message(b"\xff")
+
+    assert scene.stream.failures == ["not a ProcessingRequest"]
+    assert scene.observer.told[1:] == [("violated", "not a ProcessingRequest", None), ("closed",)]
+
+
+async def test_a_message_out_of_order_fails_the_stream_and_then_settles_the_claim() -> None:
+    scene = await Scene().claimed()
+
+    scene.driver.on_message(response_body(b"x"))
+    await turn()
+
+    assert scene.stream.failures == ["ResponseBody while AWAITING_RESPONSE"]
+    assert scene.asked() == [TakeClaim, MarkUnknown]
+    assert scene.observer.of("closed") == []
+    await scene.store.answers(KEPT)
+    scene.driver.on_end()
+    assert scene.observer.of("settled") == [("unknown", "lost-before-response")]
+    assert scene.observer.of("closed") == [()]
+    assert len(scene.stream.failures) == 1
+
+
+async def test_a_message_out_of_order_before_the_claim_came_drops_the_claim() -> None:
+    scene = Scene()
+    scene.driver.on_message(request_headers())
+    scene.driver.on_message(request_body(b"x"))
+    assert scene.stream.failures == ["RequestBody while CLAIMING"]
+
+    await scene.store.answers(CLAIMED)
+
+    assert scene.asked() == [TakeClaim, Release]
+    assert scene.stream.sent == []
+
+
+class Buggy(Exchange):
+    """Raises at the event it is given to raise at."""
+
+    def __init__(self, at: type[Event]) -> None:
+        super().__init__(POLICIES, "owner-1")
+        self._at = at
+
+    def handle(self, event: Event) -> tuple[Effect, ...]:
+        if not isinstance(event, self._at):
+            return super().handle(event)
+        raise LookupError("a bug")
+
+
+async def test_a_bug_in_the_machine_fails_the_stream_without_telling_the_peer_more() -> None:
+    scene = Scene(Buggy(Claimed))
+    scene.driver.on_message(request_headers())
+
+    await scene.store.answers(CLAIMED)
+
+    assert scene.stream.failures == ["internal error"]
+    ((detail, error),) = scene.observer.of("violated")
+    assert detail == "internal error"
+    assert isinstance(error, LookupError)
+    assert scene.observer.of("closed") == [()]
+
+
+async def test_an_answer_that_cannot_be_encoded_fails_the_stream() -> None:
+    scene = Scene()
+    scene.driver.on_message(request_headers(end=True))
+    digest = scene.exchange._fingerprint.digest()
+
+    await scene.store.answers(Recorded(Record(1 << 40, (), b"", (), digest)))
+
+    assert scene.stream.failures == ["internal error"]
+    assert scene.observer.of("closed") == [()]
+
+
+async def test_a_store_call_that_raises_fails_the_stream() -> None:
+    scene = Scene()
+    scene.driver.on_message(request_headers())
+
+    await scene.store.answers(LookupError("a bug in the adapter"))
+
+    assert scene.stream.failures == ["internal error"]
+    assert scene.stream.sent == []
+    assert scene.observer.of("closed") == [()]
+
+
+async def test_a_bug_at_the_end_of_the_stream_is_told_and_the_stream_is_closed() -> None:
+    scene = Scene(Buggy(object))  # type: ignore[arg-type]  # every event
+
+    scene.driver.on_end()
+
+    assert scene.stream.failures == []
+    assert len(scene.observer.of("violated")) == 1
+    assert scene.observer.of("closed") == [()]
+
+
+# --- The server
+
+
+async def test_every_stream_gets_an_exchange_of_its_own_under_the_policies_of_the_moment() -> None:
+    store, observer = FakeStore(), FakeObserver()
+    snapshots = iter([POLICIES, POLICIES, Policies(())])
+    server = ExchangeServer(lambda: next(snapshots), store.perform, observer)
+
+    streams = [FakeStream() for _ in range(3)]
+    for stream in streams:
+        server.accept(stream).on_message(request_headers())
+    await turn()
+
+    owners = [effect.wanted.owner for effect in store.asked if isinstance(effect, TakeClaim)]
+    assert len(set(owners)) == len(owners) == 2
+    assert all(len(owner) >= 32 for owner in owners)
+    assert [stream.phases() for stream in streams] == [[], [], ["request_headers"]]
+    for _ in owners:
+        await store.answers(InFlight(1))
+    assert [stream.phases() for stream in streams[:2]] == [["immediate_response"]] * 2

@@ -1,0 +1,95 @@
+"""Problem documents: the members and headers of RFC 9457 and CONTRACT §4."""
+
+import json
+
+import pytest
+
+from sidecar.idempotency.fields import first
+from sidecar.idempotency.problem import (
+    InProgress,
+    KeyInvalid,
+    KeyMissing,
+    KeyReused,
+    OutcomeUnknown,
+    Problem,
+    ResponseNotStored,
+    StoreUnavailable,
+)
+
+PROBLEMS = [
+    (KeyMissing("detail"), 400, "key-missing", None),
+    (KeyInvalid("detail"), 400, "key-invalid", None),
+    (InProgress(status=409, retry_after_s=1), 409, "in-progress", b"1"),
+    (InProgress(status=429, retry_after_s=30), 429, "in-progress", b"30"),
+    (KeyReused(), 422, "key-reused", None),
+    (OutcomeUnknown(2, "lease-expired"), 409, "outcome-unknown", None),
+    (ResponseNotStored(201), 409, "response-not-stored", None),
+    (StoreUnavailable(), 503, "store-unavailable", b"1"),
+]
+EACH = pytest.mark.parametrize(("problem", "status", "type_", "retry_after"), PROBLEMS, ids=repr)
+
+
+@EACH
+def test_each_situation_has_its_type_status_and_retry_after(
+    problem: Problem, status: int, type_: str, retry_after: bytes | None
+) -> None:
+    document = json.loads(problem.document("req-1"))
+
+    assert document["type"] == f"urn:idempotency:{type_}"
+    assert document["status"] == problem.status == status
+    assert document["instance"] == "req-1"
+    assert document["title"]
+    assert document["detail"] == problem.detail == str(problem)
+    assert first(problem.headers(None), "retry-after") == retry_after
+    assert problem.result == type_.replace("-", "_")
+
+
+@EACH
+def test_no_document_has_members_beyond_the_contracts(
+    problem: Problem, status: int, type_: str, retry_after: bytes | None
+) -> None:
+    members = set(json.loads(problem.document("req-1")))
+
+    expected = {"type", "title", "status", "detail", "instance"}
+    assert members == expected | ({"original_status"} if type_ == "response-not-stored" else set())
+    assert (status, retry_after) != (0, b"")
+
+
+@pytest.mark.parametrize("instance", ["", None])
+def test_without_a_request_id_there_is_no_instance(instance: str | None) -> None:
+    assert "instance" not in json.loads(KeyReused().document(instance))
+
+
+def test_a_response_that_was_not_stored_tells_its_status() -> None:
+    document = json.loads(ResponseNotStored(201).document("r"))
+
+    assert document["original_status"] == 201
+    assert "201" in document["detail"]
+
+
+def test_an_unknown_outcome_tells_the_attempt_and_why() -> None:
+    assert "Attempt 3" in OutcomeUnknown(3, "lost-mid-response").detail
+    assert "lost-mid-response" in OutcomeUnknown(3, "lost-mid-response").detail
+
+
+def test_the_content_type_is_problem_json() -> None:
+    assert KeyReused().headers(None) == (("content-type", b"application/problem+json"),)
+
+
+def test_a_policy_with_documentation_links_to_it() -> None:
+    headers = StoreUnavailable().headers("https://docs.example/idempotency")
+
+    assert headers == (
+        ("content-type", b"application/problem+json"),
+        ("retry-after", b"1"),
+        ("link", b'<https://docs.example/idempotency>; rel="describedby"'),
+    )
+
+
+def test_a_document_is_json_whatever_the_detail_and_the_request_id_hold() -> None:
+    problem = KeyInvalid('a "quoted" \\ detail\n\u2028')
+
+    document = json.loads(problem.document('req-"1"\x00'))
+
+    assert document["detail"] == problem.detail
+    assert document["instance"] == 'req-"1"\x00'

@@ -1,0 +1,73 @@
+"""Which header fields of a response are stored, and which a replay carries."""
+
+import pytest
+
+from sidecar.idempotency.fields import Fields
+from sidecar.idempotency.record import Record
+from sidecar.idempotency.replay import replay_headers, storable
+
+NOTHING: frozenset[str] = frozenset()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "connection",
+        "keep-alive",
+        "proxy-authenticate",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+        "date",
+        "idempotent-replayed",
+        "x-envoy-upstream-service-time",
+        "x-envoy-anything",
+        ":status",
+    ],
+)
+def test_hop_by_hop_fields_dates_and_envoys_own_are_not_stored(name: str) -> None:
+    assert storable(((name, b"x"), ("etag", b"y")), NOTHING) == (("etag", b"y"),)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["content-type", "content-length", "etag", "location", "set-cookie", "server", "x-request-id", "x-env"],
+)
+def test_every_other_field_is_stored(name: str) -> None:
+    assert storable(((name, b"x"),), NOTHING) == ((name, b"x"),)
+
+
+def test_fields_the_policy_excludes_are_not_stored() -> None:
+    fields: Fields = (("set-cookie", b"a=1"), ("etag", b"x"), ("set-cookie", b"b=2"))
+
+    assert storable(fields, frozenset({"set-cookie"})) == (("etag", b"x"),)
+
+
+def test_order_and_repeated_fields_are_kept() -> None:
+    fields: Fields = (("b", b"1"), ("a", b"2"), ("b", b"3"), ("a", b""))
+
+    assert storable(fields, NOTHING) == fields
+
+
+def record(headers: Fields, body: bytes) -> Record:
+    return Record(200, headers, body, (), b"f" * 32)
+
+
+def test_a_replay_carries_the_recorded_fields_and_the_mark() -> None:
+    headers: Fields = (("etag", b"x"), ("set-cookie", b"a=1"), ("set-cookie", b"b=2"))
+
+    assert replay_headers(record(headers, b"body")) == (*headers, ("idempotent-replayed", b"true"))
+
+
+def test_the_length_of_a_body_is_left_to_envoy() -> None:
+    headers: Fields = (("content-length", b"4"), ("etag", b"x"))
+
+    assert replay_headers(record(headers, b"body")) == (("etag", b"x"), ("idempotent-replayed", b"true"))
+
+
+def test_the_length_of_a_body_that_is_not_sent_stays() -> None:
+    headers: Fields = (("content-length", b"4"),)
+
+    assert replay_headers(record(headers, b"")) == (*headers, ("idempotent-replayed", b"true"))
