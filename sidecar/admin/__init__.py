@@ -1,0 +1,1 @@
+"""The admin listener: health, readiness and metrics over HTTP (CONTRACT §8)."""

@@ -1,0 +1,80 @@
+"""Turns what exchanges and the store report into metrics and log lines."""
+
+import asyncio
+import re
+
+import structlog
+
+from sidecar.exchange.effects import Count, CountOutcome
+from sidecar.idempotency.outcome import Outcome
+from sidecar.telemetry.metrics import Metrics
+
+_ORDINARY = frozenset({"executed", "replayed"})
+_WORDS = re.compile(r"(?<!^)(?=[A-Z])")
+
+
+class Telemetry:
+    """The observer of every exchange of one worker (`extproc.driver.Observer`), and of its store."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self.metrics = metrics
+        self.open_exchanges = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._log = structlog.get_logger("sidecar")
+
+    def opened(self) -> None:
+        """A stream was accepted."""
+        self.open_exchanges += 1
+        self._idle.clear()
+        self.metrics.in_flight.inc()
+
+    def closed(self) -> None:
+        """A stream has ended and everything it asked of the store is done."""
+        self.open_exchanges -= 1
+        self.metrics.in_flight.dec()
+        if not self.open_exchanges:
+            self._idle.set()
+
+    async def idle(self) -> None:
+        """Return when no exchange is open."""
+        await self._idle.wait()
+
+    def answered(self, phase: str, seconds: float) -> None:
+        """Envoy waited this long for an answer; `phase` is the event's name (RequestHeaders, ...)."""
+        self.metrics.exchange_seconds.labels(_WORDS.sub("_", phase).lower()).observe(seconds)
+
+    def counted(self, count: Count) -> None:
+        """A request was decided; what is refused or bypassed is logged too."""
+        self.metrics.requests.labels(count.policy, count.result).inc()
+        log = self._log.debug if count.result in _ORDINARY else self._log.info
+        log(
+            "request decided",
+            policy=count.policy,
+            result=count.result,
+            id=count.claim_id,
+            request_id=count.request_id,
+        )
+
+    def settled(self, outcome: CountOutcome) -> None:
+        """An execution ended; an unknown outcome is what an operator may have to resolve."""
+        self.metrics.outcomes.labels(outcome.policy, outcome.outcome, outcome.reason).inc()
+        log = self._log.warning if outcome.outcome is Outcome.UNKNOWN else self._log.debug
+        log(
+            "execution ended",
+            policy=outcome.policy,
+            outcome=outcome.outcome.value,
+            reason=str(outcome.reason),
+            id=outcome.claim_id,
+            request_id=outcome.request_id,
+        )
+
+    def violated(self, detail: str, error: Exception | None) -> None:
+        """A stream was failed."""
+        self._log.error("stream failed", detail=detail, exc_info=error)
+
+    def stored(self, operation: str, result: str, seconds: float, error: Exception | None) -> None:
+        """A store operation answered, or failed with `error`."""
+        self.metrics.store_seconds.labels(operation, result).observe(seconds)
+        if error is not None:
+            self._log.warning("store operation failed", operation=operation, error=str(error))
