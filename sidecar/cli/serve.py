@@ -1,0 +1,71 @@
+"""`serve`: the ext_proc server and its admin endpoint alone, as it runs in production."""
+
+import asyncio
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from sidecar.cli.ending import misused, refused
+
+if TYPE_CHECKING:
+    from sidecar.config.loading import Settings
+
+
+def serve(
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="The configuration; without it, everything comes from IDEMPOTENCY__… in the environment.",
+        ),
+    ] = None,
+    worker: Annotated[
+        int | None, typer.Option(hidden=True, help="Run this worker only, in this process.")
+    ] = None,
+) -> None:
+    """Run the ext_proc server and its admin endpoint. SIGTERM drains: what is in flight ends, then exit 0.
+
+    With `server.workers` above 1 this process supervises that many workers, and starts again one that dies.
+    """
+    settings = _settings(config)
+    workers = settings.server.workers
+    if worker is not None and not 0 <= worker < workers:
+        raise misused(
+            f"--worker {worker}: there is no such worker; allowed: 0 to {workers - 1} (server.workers)"
+        )
+    if worker is None and workers > 1:
+        _supervise(settings, config)
+    else:
+        _run(settings, worker or 0)
+
+
+def _settings(config: Path | None) -> "Settings":
+    from sidecar.config.loading import ConfigError, load  # noqa: PLC0415 - keeps `--help` fast
+
+    try:
+        return load(config, os.environ)
+    except ConfigError as error:
+        raise refused(*map(str, error.problems)) from None
+
+
+def _run(settings: "Settings", worker: int) -> None:
+    from sidecar.app import StartError, run_worker  # noqa: PLC0415 - keeps `--help` fast
+
+    try:
+        asyncio.run(run_worker(settings, worker))
+    except StartError as error:
+        raise refused(str(error)) from None
+
+
+def _supervise(settings: "Settings", config: Path | None) -> None:
+    from sidecar.supervision.errors import SupervisionError  # noqa: PLC0415 - keeps `--help` fast
+    from sidecar.supervision.fleet import run_workers  # noqa: PLC0415 - the same
+    from sidecar.telemetry import logging  # noqa: PLC0415 - the same
+
+    logging.configure()
+    try:
+        asyncio.run(run_workers(settings, config))
+    except SupervisionError as error:
+        raise refused(str(error)) from None

@@ -1,0 +1,62 @@
+"""A small payments service: not idempotent at all, and honest about how often it was made to pay."""
+
+import asyncio
+import contextlib
+from collections import Counter
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+
+from aiohttp import web
+
+LONGEST_S = 5.0
+
+_SHUTDOWN_S = 0.05
+"""How long calls under way may still take at the end, in seconds; aiohttp takes 0 for no limit."""
+
+
+@dataclass(slots=True)
+class Ledger:
+    """What the service did, by the reference that the caller put on each order."""
+
+    executions: Counter[str] = field(default_factory=Counter)
+    attempts: list[str | None] = field(default_factory=list)
+    """The `Idempotency-Attempt` that came with each execution."""
+
+    def execute(self, reference: str, attempt: str | None) -> str:
+        """Pay, irrevocably. The id of the payment."""
+        self.executions[reference] += 1
+        self.attempts.append(attempt)
+        return f"pay_{self.executions.total():04}"
+
+
+def payments(ledger: Ledger) -> web.Application:
+    """POST `{"reference", "amount", "takes_s"}` to `/v1/payments` or `/v1/payouts`: 201 after `takes_s`."""
+
+    async def pay(request: web.Request) -> web.Response:
+        order = await request.json()
+        payment = ledger.execute(order["reference"], request.headers.get("idempotency-attempt"))
+        await asyncio.sleep(min(float(order.get("takes_s", 0)), LONGEST_S))
+        return web.json_response(
+            {"id": payment, "reference": order["reference"], "amount": order["amount"]},
+            status=201,
+            headers={"location": f"{request.path}/{payment}"},
+        )
+
+    service = web.Application()
+    service.router.add_post("/v1/payments", pay)
+    service.router.add_post("/v1/payouts", pay)
+    return service
+
+
+@contextlib.asynccontextmanager
+async def running(service: web.Application) -> AsyncIterator[str]:
+    """Serve it on a free loopback port; its URL."""
+    runner = web.AppRunner(service, access_log=None, shutdown_timeout=_SHUTDOWN_S)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        host, port = runner.addresses[0][:2]
+        yield f"http://{host}:{port}"
+    finally:
+        await runner.cleanup()

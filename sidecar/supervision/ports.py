@@ -1,0 +1,124 @@
+"""Addresses to listen on: parsing, free ports, and finding out before anything starts that one is taken."""
+
+import errno
+import ipaddress
+import socket
+from dataclasses import dataclass, replace
+from typing import Self
+
+from sidecar.supervision.errors import StartupError
+
+_ALLOWED = "allowed: IP:PORT, such as 127.0.0.1:8080, [::1]:8080 or 0.0.0.0:8080; port 0 takes a free one"
+MAX_PORT = 65535
+_TRIES = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A host (an IP address without brackets, or a name) and a TCP port; port 0 asks for a free one."""
+
+    host: str
+    port: int
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read `IP:PORT` or `localhost:PORT`.
+
+        Raises:
+            ValueError: it is not one; the message says what is allowed.
+        """
+        host, colon, port = text.rpartition(":")
+        bracketed = host.startswith("[") and host.endswith("]")
+        host = "127.0.0.1" if host == "localhost" else host.strip("[]") if bracketed else host
+        is_port = port.isascii() and port.isdigit() and int(port) <= MAX_PORT
+        if not (colon and is_port and _is_ip(host) and bracketed == (":" in host)):
+            raise ValueError(f'"{text}" is not an address to listen on; {_ALLOWED}')
+        return cls(host, int(port))
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def reachable(self) -> Self:
+        """Where a client on this machine finds it: the loopback address for a wildcard."""
+        loopback = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - recognised here, not bound
+        return replace(self, host=loopback.get(self.host, self.host))
+
+
+def resolve(address: Address, option: str, *, count: int = 1) -> Address:
+    """The address with a real port: checked to be free, or chosen where the port is 0.
+
+    The `count - 1` ports above it are checked, or chosen, along with it.
+
+    Args:
+        address: what was asked for.
+        option: the name of the option that sets it, for the message.
+        count: how many ports in a row are needed, the first included.
+
+    Raises:
+        StartupError: a port is taken, or this machine cannot listen there.
+    """
+    if address.port == 0:
+        return _free(address, option, count)
+    for offset in range(count):
+        _claim(replace(address, port=address.port + offset), option).close()
+    return address
+
+
+def _free(address: Address, option: str, count: int) -> Address:
+    for _ in range(_TRIES):
+        with _claim(address, option) as probe:
+            found = replace(address, port=probe.getsockname()[1])
+        try:
+            for offset in range(1, count):
+                _claim(replace(found, port=found.port + offset), option).close()
+        except StartupError:
+            continue
+        return found
+    raise StartupError(f"{option}: no {count} free ports in a row on {address.host}")
+
+
+def _claim(address: Address, option: str) -> socket.socket:
+    """A socket that listens there, to be closed at once: only listening proves that nobody else does."""
+    if address.port > MAX_PORT:
+        raise StartupError(
+            f"{option}: port {address.port} does not exist; allowed: up to 65535, all workers included"
+        )
+    try:
+        family, kind, protocol, _, where = socket.getaddrinfo(
+            address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+    except socket.gaierror:
+        raise StartupError(
+            f'{option}: "{address.host}" is not a host this machine knows; {_ALLOWED}'
+        ) from None
+    claimed = socket.socket(family, kind, protocol)
+    try:
+        # As a server would: connections of an earlier run that linger in TIME_WAIT do not make a port taken.
+        claimed.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        claimed.bind(where)
+        claimed.listen(1)
+    except OSError as error:
+        claimed.close()
+        raise StartupError(_why(address, option, error)) from None
+    return claimed
+
+
+def _why(address: Address, option: str, error: OSError) -> str:
+    match error.errno:
+        case errno.EADDRINUSE:
+            return f"{address} is taken by another process; choose another with {option} IP:PORT"
+        case errno.EACCES | errno.EPERM:
+            return f"{address} may not be used by this user; choose a port from 1024 up with {option} IP:PORT"
+        case errno.EADDRNOTAVAIL:
+            return f"{address.host} is not an address of this machine; choose another with {option} IP:PORT"
+        case _:
+            return f"cannot listen on {address}: {error.strerror}; choose another with {option} IP:PORT"
+
+
+def _is_ip(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True

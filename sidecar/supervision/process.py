@@ -1,0 +1,249 @@
+"""One process under supervision: started, watched, restarted when it dies, stopped in the end."""
+
+import asyncio
+import contextlib
+import os
+import re
+import signal
+import sys
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from sidecar.supervision import launcher
+from sidecar.supervision.errors import GaveUpError, StartupError
+from sidecar.supervision.logs import forward
+from sidecar.supervision.restart import DeathRecord, RestartPolicy
+
+Probe = Callable[[], Awaitable[str | None]]
+"""Asks whether a process is ready: None when it is, else why not. Never raises, never takes long."""
+
+_PROBE_PAUSE_S = 0.05
+_LAST_WORDS = 20
+_LAST_WORDS_WAIT_S = 1.0
+
+
+async def always_ready() -> str | None:
+    """The probe of a process that is ready when it runs."""
+    return None
+
+
+def last_line(lines: list[str]) -> str:
+    """What a process said last: its own account of why it ended."""
+    return lines[-1] if lines else "it printed nothing"
+
+
+@dataclass(frozen=True, slots=True)
+class ChildSpec:
+    """What to run and how to treat it. Times in seconds."""
+
+    name: str
+    argv: tuple[str, ...]
+    environ: Mapping[str, str] | None = None
+    """None: this process's own."""
+    probe: Probe = always_ready
+    explain: Callable[[list[str]], str] = last_line
+    """Finds, in the last lines it printed, why it could not start."""
+    before_stop: Callable[[], Awaitable[None]] | None = None
+    """A drain, awaited before the SIGTERM."""
+    start_within_s: float = 30.0
+    stop_within_s: float = 10.0
+    """How long the drain may take, and then how long the end after SIGTERM may, before SIGKILL."""
+    when_orphaned: signal.Signals = signal.SIGKILL
+    """What the kernel sends it should this process be killed (Linux)."""
+    restarts: RestartPolicy = field(default_factory=RestartPolicy)
+    hush: re.Pattern[str] | None = None
+    """Lines that mean nothing to whoever reads along, found by `search`: dropped."""
+    loss: str = ""
+    """What a restart loses, to be said when it happens."""
+    captured: bool = True
+    """Whether its output goes to the sink; False: straight to this process's own stdout and stderr."""
+
+
+class Child:
+    """A running `ChildSpec`. `start`, then `supervise` for as long as it shall live, then `stop`."""
+
+    def __init__(self, spec: ChildSpec, *, take: Callable[[str], None], say: Callable[[str], None]) -> None:
+        """`take` receives each line it prints, `say` what happens to it."""
+        self.spec = spec
+        self._take = take
+        self._say = say
+        self._process: asyncio.subprocess.Process | None = None
+        self._reading: asyncio.Task[None] | None = None
+        self._last_lines: deque[str] = deque(maxlen=_LAST_WORDS)
+        self._deaths = DeathRecord(spec.restarts)
+        self._spawning = asyncio.Lock()
+        self._stopping = asyncio.Event()
+        self._hurrying = asyncio.Event()
+
+    @property
+    def pid(self) -> int | None:
+        """Of the process that runs now; None while there is none."""
+        return self._process.pid if self._process and self._process.returncode is None else None
+
+    async def start(self) -> None:
+        """Run it until it is ready.
+
+        Raises:
+            StartupError: it ended before that, or was not ready in time; it may still run and wants `stop`.
+        """
+        await self._spawn()
+        await self._until_ready()
+
+    async def supervise(self) -> None:
+        """Restart it whenever it dies, until `stop`.
+
+        Raises:
+            GaveUpError: it died too often.
+        """
+        while not self._stopping.is_set():
+            ending = await self._ended()
+            if self._stopping.is_set():
+                return
+            await self._pause_after(ending)
+            await self._spawn()
+            await self._say_when_back()
+
+    async def stop(self) -> None:
+        """End it: the drain, SIGTERM, and SIGKILL to what is left after the limit. Never raises."""
+        self._stopping.set()
+        async with self._spawning:  # one that is being spawned right now is stopped as well
+            process = self._process
+        if process is None or process.returncode is not None:
+            return
+        await self._drain(process)
+        self._signal(signal.SIGTERM)
+        if not await self._within_limit(process.wait()) and not self._hurrying.is_set():
+            self._say(f"{self.spec.name} did not stop within {self.spec.stop_within_s:g} s; killing it")
+        self._signal(signal.SIGKILL)
+        await process.wait()
+        await self._finish_reading()
+
+    def hurry(self) -> None:
+        """Make a `stop`, now or later, skip all waiting."""
+        self._hurrying.set()
+
+    async def _spawn(self) -> None:
+        async with self._spawning:
+            if self._stopping.is_set():
+                return
+            self._last_lines.clear()
+            self._process = await self._execute()
+            if self._process.stdout is not None:
+                self._reading = asyncio.create_task(forward(self._process.stdout, self._heard))
+
+    async def _execute(self) -> asyncio.subprocess.Process:
+        output = asyncio.subprocess.PIPE if self.spec.captured else None
+        try:
+            return await asyncio.create_subprocess_exec(
+                *_dying_with_this_process(self.spec),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=output,
+                stderr=asyncio.subprocess.STDOUT if self.spec.captured else None,
+                env=self.spec.environ,
+                start_new_session=True,  # the terminal's Ctrl-C is for the supervisor alone
+            )
+        except OSError as error:
+            raise StartupError(f"cannot run {self.spec.argv[0]}: {error.strerror}") from error
+
+    def _heard(self, line: str) -> None:
+        if self.spec.hush and self.spec.hush.search(line):
+            return
+        self._last_lines.append(line)
+        self._take(line)
+
+    async def _until_ready(self) -> None:
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + self.spec.start_within_s
+        while (reason := await self.spec.probe()) is not None or self.pid is None:
+            if self._stopping.is_set():
+                return
+            if self.pid is None:
+                ending = await self._ended()
+                why = self.spec.explain(list(self._last_lines))
+                raise StartupError(f"{self.spec.name} could not start ({ending}): {why}")
+            if clock() > deadline:
+                limit = f"{self.spec.start_within_s:g} s"
+                raise StartupError(f"{self.spec.name} is not ready after {limit}: {reason}")
+            await asyncio.sleep(_PROBE_PAUSE_S)
+
+    async def _ended(self) -> str:
+        """Wait for the end of the process; how it ended, in words."""
+        process = self._process
+        if process is None:
+            return "not started"
+        status = await process.wait()
+        self._signal(signal.SIGKILL)
+        await self._finish_reading()
+        return f"exit status {status}" if status >= 0 else signal.Signals(-status).name
+
+    async def _pause_after(self, ending: str) -> None:
+        delay = self._deaths.add(asyncio.get_running_loop().time())
+        if delay is None:
+            limit = self.spec.restarts
+            raise GaveUpError(
+                f"{self.spec.name} died {limit.deaths} times within {limit.within_s:g} s, the last time with "
+                f"{ending}: {self.spec.explain(list(self._last_lines))}"
+            )
+        loss = f" ({self.spec.loss})" if self.spec.loss else ""
+        self._say(f"{self.spec.name} died ({ending}); restarting it in {delay:g} s{loss}")
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._stopping.wait(), delay)
+
+    async def _say_when_back(self) -> None:
+        """Wait until it is ready again. Should it die first, the next round of `supervise` counts that."""
+        try:
+            await self._until_ready()
+        except StartupError as error:
+            if self.pid is not None:
+                self._say(f"{error}; waiting on")
+            return
+        if not self._stopping.is_set():
+            self._say(f"{self.spec.name} is back (pid {self.pid})")
+
+    async def _drain(self, process: asyncio.subprocess.Process) -> None:
+        if self.spec.before_stop is None or self._hurrying.is_set():
+            return
+        draining = asyncio.ensure_future(self.spec.before_stop())
+        ended = asyncio.ensure_future(process.wait())
+        await self._within_limit(asyncio.wait({draining, ended}, return_when=asyncio.FIRST_COMPLETED))
+        draining.cancel()
+        ended.cancel()
+        await asyncio.gather(draining, ended, return_exceptions=True)
+
+    async def _within_limit(self, waiting_for: Awaitable[object]) -> bool:
+        """Whether it completed before the limit and before `hurry`."""
+        wanted = asyncio.ensure_future(waiting_for)
+        hurried = asyncio.ensure_future(self._hurrying.wait())
+        both: set[asyncio.Future[Any]] = {wanted, hurried}
+        await asyncio.wait(both, timeout=self.spec.stop_within_s, return_when=asyncio.FIRST_COMPLETED)
+        done = wanted.done()
+        for future in both:
+            future.cancel()
+        await asyncio.gather(*both, return_exceptions=True)
+        return done
+
+    def _signal(self, number: signal.Signals) -> None:
+        """To the whole session it leads: also to what a wrapper script (`--envoy`) started, and left behind.
+
+        Only while it lives or at the moment it ended: a pid is not given out again while a process
+        group bears its number, and where nothing is left of the group, there is nothing to signal.
+        """
+        if self._process is not None:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._process.pid, number)
+
+    async def _finish_reading(self) -> None:
+        """Read what it still had to say; not for ever, as somebody else may hold the pipe open."""
+        if self._reading is not None:
+            await asyncio.wait({self._reading}, timeout=_LAST_WORDS_WAIT_S)
+            self._reading.cancel()
+            await asyncio.gather(self._reading, return_exceptions=True)
+
+
+def _dying_with_this_process(spec: ChildSpec) -> tuple[str, ...]:
+    if sys.platform != "linux":
+        return spec.argv
+    death = str(int(spec.when_orphaned))
+    return (sys.executable, "-I", "-S", launcher.__file__, str(os.getpid()), death, *spec.argv)

@@ -1,0 +1,101 @@
+"""The parts of the end-to-end tests: a scripted upstream, a real Valkey, a real Envoy with the sidecar."""
+
+import contextlib
+import uuid
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.stack.up import Up, running_up
+from tests.stack.upstream import Answer, Upstream, running_upstream
+from tests.stack.valkey import Server, start_valkey
+
+CONFIG = """
+policies:
+  - name: required
+    match: {methods: [POST], paths: ["/required/**"]}
+    key: {required: true, format: strict}
+  - name: cookies
+    match: {methods: [POST], paths: ["/cookies/**"]}
+    exclude_response_headers: []
+  - name: throttled
+    match: {methods: [POST], paths: ["/throttled/**"]}
+    in_progress: {status: 429, retry_after: 7s}
+    outcomes: {"5xx": release, "404": release}
+  - name: small
+    match: {methods: [POST, HEAD, DELETE], paths: ["/small/**"]}
+    max_response_body: 64KiB
+  - name: brief
+    match: {methods: [POST], paths: ["/brief/**"]}
+    lease: 1s
+  - name: default
+    match: {methods: [POST, PATCH]}
+"""
+
+
+@dataclass
+class Job:
+    """One pairing of protocols: the upstream, the stack in front of it, and a client."""
+
+    upstream: Upstream
+    up: Up
+    client: httpx.Client
+    http2: bool
+
+    def __post_init__(self) -> None:
+        """The upstream answers each target as its test wants."""
+        self._answers: dict[str, Answer] = {}
+        self.upstream.script = lambda target: self._answers.get(target.partition("?")[0], Answer())
+
+    def path(self, prefix: str, answer: Answer) -> str:
+        """A target of its own under `prefix` that the upstream answers like this."""
+        target = f"/{prefix}/{uuid.uuid4().hex}"
+        self._answers[target] = answer
+        return target
+
+    def another_client(self) -> httpx.Client:
+        """A client with connections of its own."""
+        return new_client(self.up, http2=self.http2)
+
+    @staticmethod
+    @contextlib.contextmanager
+    def in_background(call: Callable[[], httpx.Response]) -> Iterator["Future[httpx.Response]"]:
+        """Make a call while the context goes on; it ends with the context."""
+        with ThreadPoolExecutor(1) as pool:
+            yield pool.submit(call)
+
+
+def new_client(up: Up, *, http2: bool) -> httpx.Client:
+    return httpx.Client(base_url=up.url, http1=not http2, http2=http2, timeout=20)
+
+
+@pytest.fixture(scope="session")
+def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with start_valkey(tmp_path_factory.mktemp("valkey")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session", params=["HTTP/1.1", "HTTP/2"])
+def job(
+    request: pytest.FixtureRequest, valkey: Server, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Job]:
+    """The main job over HTTP/1.1 end to end, and over HTTP/2 end to end."""
+    http2 = request.param == "HTTP/2"
+    directory = Path(tmp_path_factory.mktemp("up"))
+    with running_upstream() as upstream:
+        origin = f"{'h2c' if http2 else 'http'}://127.0.0.1:{upstream.port}"
+        with (
+            running_up(origin, directory, "--store", valkey.url, config=CONFIG) as up,
+            new_client(up, http2=http2) as client,
+        ):
+            yield Job(upstream, up, client, http2)
+
+
+@pytest.fixture
+def key() -> str:
+    """A key that no other test uses."""
+    return f'"{uuid.uuid4()}"'

@@ -1,0 +1,116 @@
+"""Addresses to listen on, and finding out early that one is taken."""
+
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from sidecar.supervision.errors import StartupError
+from sidecar.supervision.ports import Address, resolve
+
+
+@pytest.fixture
+def taken() -> Iterator[Address]:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield Address("127.0.0.1", server.getsockname()[1])
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("127.0.0.1:8080", Address("127.0.0.1", 8080)),
+        ("localhost:0", Address("127.0.0.1", 0)),
+        ("[::1]:65535", Address("::1", 65535)),
+        ("0.0.0.0:80", Address("0.0.0.0", 80)),  # noqa: S104 - parsed, not bound
+    ],
+)
+def test_an_address_is_an_ip_and_a_port(text: str, address: Address) -> None:
+    assert Address.parse(text) == address
+
+
+@pytest.mark.parametrize("text", ["127.0.0.1:8080", "[::1]:1", "0.0.0.0:0"])
+def test_an_address_is_written_as_it_is_read(text: str) -> None:
+    assert str(Address.parse(text)) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "8080",
+        ":8080",
+        "127.0.0.1",
+        "127.0.0.1:",
+        "127.0.0.1:65536",
+        "127.0.0.1:-1",
+        "127.0.0.1:٣",
+        "::1:80",
+        "[::1]",
+        "[127.0.0.1]:80",
+        "example.com:80",
+        "http://127.0.0.1:80",
+        "127.0.0.1:80/",
+        "1.2.3.4.5:80",
+    ],
+)
+def test_anything_else_is_refused_with_what_is_allowed(text: str) -> None:
+    with pytest.raises(
+        ValueError, match=r"not an address to listen on; allowed: IP:PORT, such as 127\.0\.0\.1:8080"
+    ):
+        Address.parse(text)
+
+
+def test_a_wildcard_is_reached_by_the_loopback_address() -> None:
+    assert Address("0.0.0.0", 80).reachable == Address("127.0.0.1", 80)  # noqa: S104 - not bound
+    assert Address("::", 80).reachable == Address("::1", 80)
+    assert Address("10.0.0.1", 80).reachable == Address("10.0.0.1", 80)
+
+
+def test_port_0_becomes_a_free_port() -> None:
+    found = resolve(Address("127.0.0.1", 0), "--listen")
+    assert found.port > 0
+    socket.create_server((found.host, found.port)).close()
+
+
+def test_several_free_ports_are_in_a_row() -> None:
+    first = resolve(Address("127.0.0.1", 0), "--admin", count=3)
+    for offset in range(3):
+        socket.create_server((first.host, first.port + offset)).close()
+
+
+def test_a_taken_port_is_named_with_the_option_that_changes_it(taken: Address) -> None:
+    with pytest.raises(StartupError) as refused:
+        resolve(taken, "--listen")
+    assert str(refused.value) == (
+        f"{taken} is taken by another process; choose another with --listen IP:PORT"
+    )
+
+
+def test_a_taken_port_among_those_of_later_workers_counts(taken: Address) -> None:
+    below = Address(taken.host, taken.port - 1)
+    with pytest.raises(StartupError, match=str(taken.port)):
+        resolve(below, "--admin", count=2)
+
+
+def test_a_port_shared_by_so_reuseport_is_taken_all_the_same() -> None:
+    with socket.socket() as server:
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        with pytest.raises(StartupError, match="taken"):
+            resolve(Address("127.0.0.1", server.getsockname()[1]), "--listen")
+
+
+def test_an_address_of_another_machine_is_refused() -> None:
+    with pytest.raises(StartupError, match=r"192\.0\.2\.1 is not an address of this machine"):
+        resolve(Address("192.0.2.1", 8080), "--listen")
+
+
+def test_more_workers_than_ports_are_refused() -> None:
+    with pytest.raises(StartupError, match="port 65536 does not exist"):
+        resolve(Address("127.0.0.1", 65535), "--admin", count=2)
+
+
+def test_a_host_nobody_knows_is_refused() -> None:
+    with pytest.raises(StartupError, match=r'"nobody\.invalid" is not a host this machine knows'):
+        resolve(Address("nobody.invalid", 80), "--admin")

@@ -1,0 +1,252 @@
+"""A process under supervision, with small programs as children."""
+
+import asyncio
+import os
+import re
+import signal
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from sidecar.supervision.errors import GaveUpError, StartupError
+from sidecar.supervision.process import Child, ChildSpec
+from sidecar.supervision.restart import RestartPolicy
+from tests.stack.children import FAILS, IGNORES_SIGTERM, WAITS, eventually, is_alive, python
+
+SOON = RestartPolicy(deaths=3, within_s=30, first_delay_s=0.01)
+
+
+class Watched:
+    """A child, what it printed, and what was said about it."""
+
+    def __init__(self, spec: ChildSpec) -> None:
+        self.printed: list[str] = []
+        self.said: list[str] = []
+        self.child = Child(spec, take=self.printed.append, say=self.said.append)
+
+    @property
+    def pid(self) -> int:
+        pid = self.child.pid
+        assert pid is not None
+        return pid
+
+    async def up(self) -> None:
+        await eventually(lambda: "up" in self.printed)
+
+
+def spec(program: str, *arguments: str) -> ChildSpec:
+    return ChildSpec("fake", python(program, *arguments), restarts=SOON)
+
+
+async def test_what_it_prints_is_passed_on_line_by_line() -> None:
+    watched = Watched(spec(WAITS.replace("'up'", "'one\\ntwo\\nup'")))
+    await watched.child.start()
+    await watched.up()
+    await watched.child.stop()
+    assert watched.printed == ["one", "two", "up"]
+
+
+async def test_lines_that_mean_nothing_are_dropped() -> None:
+    watched = Watched(replace(spec(WAITS.replace("'up'", "'noise\\nup'")), hush=re.compile("noi")))
+    await watched.child.start()
+    await watched.up()
+    await watched.child.stop()
+    assert watched.printed == ["up"]
+
+
+async def test_it_leads_a_session_of_its_own_so_that_the_terminal_s_ctrl_c_spares_it() -> None:
+    watched = Watched(spec(WAITS))
+    await watched.child.start()
+    assert os.getsid(watched.pid) == watched.pid
+    await watched.child.stop()
+
+
+async def test_starting_waits_until_the_probe_is_content() -> None:
+    answers = ["not yet", "not yet", None]
+
+    async def probe() -> str | None:
+        return answers.pop(0)
+
+    watched = Watched(replace(spec(WAITS), probe=probe))
+    await watched.child.start()
+    assert not answers
+    await watched.child.stop()
+
+
+async def test_a_process_that_ends_before_it_is_ready_says_why_in_its_last_words() -> None:
+    watched = Watched(replace(spec(FAILS), probe=_never))
+    with pytest.raises(StartupError) as failed:
+        await watched.child.start()
+    assert str(failed.value) == "fake could not start (exit status 3): no luck today"
+
+
+async def test_a_process_that_ended_is_not_ready_even_if_somebody_else_answers_its_probe() -> None:
+    async def probe() -> str | None:
+        await eventually(lambda: watched.child.pid is None)
+        return None
+
+    watched = Watched(replace(spec(FAILS), probe=probe))
+    with pytest.raises(StartupError, match="could not start"):
+        await watched.child.start()
+
+
+async def test_a_process_that_is_never_ready_is_given_up_with_the_reason() -> None:
+    watched = Watched(replace(spec(WAITS), probe=_never, start_within_s=0.2))
+    with pytest.raises(StartupError, match=r"fake is not ready after 0\.2 s: never"):
+        await watched.child.start()
+    await watched.child.stop()
+    assert watched.child.pid is None
+
+
+async def test_a_program_that_is_not_there_is_a_start_that_failed() -> None:
+    watched = Watched(replace(ChildSpec("fake", ("/nowhere/at/all",)), probe=_never))
+    with pytest.raises(StartupError, match="cannot run /nowhere/at/all: No such file or directory"):
+        await watched.child.start()
+
+
+async def test_one_that_dies_is_restarted_and_it_is_said() -> None:
+    watched = Watched(replace(spec(WAITS), loss="it forgets everything"))
+    await watched.child.start()
+    supervision = asyncio.create_task(watched.child.supervise())
+    first = watched.pid
+    os.kill(first, signal.SIGKILL)
+    await eventually(lambda: watched.child.pid not in (None, first))
+    await eventually(lambda: len(watched.said) == 2)
+    second = watched.pid
+    await watched.child.stop()
+    await supervision
+    assert watched.said == [
+        "fake died (SIGKILL); restarting it in 0.01 s (it forgets everything)",
+        f"fake is back (pid {second})",
+    ]
+
+
+async def test_one_that_dies_again_and_again_is_given_up() -> None:
+    watched = Watched(replace(spec(FAILS), probe=_never))
+    with pytest.raises(StartupError):
+        await watched.child.start()
+    with pytest.raises(GaveUpError) as gave_up:
+        await watched.child.supervise()
+    assert str(gave_up.value) == (
+        "fake died 3 times within 30 s, the last time with exit status 3: no luck today"
+    )
+    assert len([line for line in watched.said if "restarting" in line]) == 2
+
+
+async def test_stopping_sends_sigterm_and_waits() -> None:
+    watched = Watched(spec(WAITS))
+    await watched.child.start()
+    await watched.up()
+    pid = watched.pid
+    await watched.child.stop()
+    assert not is_alive(pid)
+    assert watched.said == []
+
+
+async def test_the_drain_comes_before_sigterm() -> None:
+    alive_in_drain = []
+
+    async def drain() -> None:
+        alive_in_drain.append(watched.child.pid)
+
+    watched = Watched(replace(spec(WAITS), before_stop=drain))
+    await watched.child.start()
+    pid = watched.pid
+    await watched.child.stop()
+    assert alive_in_drain == [pid]
+
+
+async def test_a_drain_that_never_ends_does_not_keep_it_alive() -> None:
+    watched = Watched(replace(spec(WAITS), before_stop=asyncio.Event().wait, stop_within_s=0.2))  # type: ignore[arg-type] # its result is ignored
+    await watched.child.start()
+    await watched.up()
+    pid = watched.pid
+    await watched.child.stop()
+    assert not is_alive(pid)
+
+
+async def test_one_that_ignores_sigterm_is_killed_after_the_limit() -> None:
+    watched = Watched(replace(spec(IGNORES_SIGTERM), stop_within_s=0.2))
+    await watched.child.start()
+    await watched.up()
+    pid = watched.pid
+    await watched.child.stop()
+    assert not is_alive(pid)
+    assert watched.said == ["fake did not stop within 0.2 s; killing it"]
+
+
+async def test_one_that_is_hurried_is_killed_at_once() -> None:
+    watched = Watched(replace(spec(IGNORES_SIGTERM), stop_within_s=60))
+    await watched.child.start()
+    await watched.up()
+    pid = watched.pid
+    stopping = asyncio.create_task(watched.child.stop())
+    await asyncio.sleep(0)
+    watched.child.hurry()
+    await asyncio.wait_for(stopping, 5)
+    assert not is_alive(pid)
+
+
+async def test_what_a_wrapper_script_started_ends_with_it(tmp_path: Path) -> None:
+    pidfile = tmp_path / "pid"
+    wrapper = (
+        "import subprocess, sys, time\n"
+        f"inner = subprocess.Popen([sys.executable, '-c', {IGNORES_SIGTERM!r}])\n"
+        "open(sys.argv[1], 'w').write(str(inner.pid))\n"
+        "print('up', flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    watched = Watched(spec(wrapper, str(pidfile)))
+    await watched.child.start()
+    await watched.up()
+    await watched.child.stop()
+    inner = int(pidfile.read_text())
+    await eventually(lambda: not is_alive(inner))
+
+
+async def test_stopping_while_it_waits_for_its_restart_starts_nothing_more() -> None:
+    slow = RestartPolicy(first_delay_s=60, max_delay_s=60)
+    watched = Watched(replace(spec(WAITS), restarts=slow))
+    await watched.child.start()
+    supervision = asyncio.create_task(watched.child.supervise())
+    os.kill(watched.pid, signal.SIGKILL)
+    await eventually(lambda: len(watched.said) == 1)
+    await watched.child.stop()
+    await asyncio.wait_for(supervision, 5)
+    assert watched.child.pid is None
+
+
+async def test_stopping_what_was_never_started_is_nothing() -> None:
+    await Watched(spec(WAITS)).child.stop()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel's signal at a parent's death is Linux's")
+@pytest.mark.parametrize("program", [WAITS, IGNORES_SIGTERM])
+async def test_a_supervisor_that_is_killed_takes_its_children_along(program: str, tmp_path: Path) -> None:
+    pidfile = tmp_path / "pid"
+    supervisor = (
+        "import asyncio, sys\n"
+        "from sidecar.supervision.process import Child, ChildSpec\n"
+        "async def main():\n"
+        "    child = Child(ChildSpec('fake', tuple(sys.argv[2:])), take=print, say=print)\n"
+        "    await child.start()\n"
+        "    open(sys.argv[1] + '.new', 'w').write(str(child.pid))\n"
+        "    import os; os.rename(sys.argv[1] + '.new', sys.argv[1])\n"
+        "    await asyncio.sleep(60)\n"
+        "asyncio.run(main())\n"
+    )
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", supervisor, str(pidfile), *python(program), stdout=asyncio.subprocess.DEVNULL
+    )
+    await eventually(pidfile.exists)
+    pid = int(pidfile.read_text())
+    assert is_alive(pid)
+    process.kill()
+    await process.wait()
+    await eventually(lambda: not is_alive(pid))
+
+
+async def _never() -> str | None:
+    return "never"
