@@ -335,6 +335,15 @@ class TransportContract(ABC):
                 await transport.start()
             await transport.stop(0)
 
+    async def test_two_workers_never_share_a_port_unnoticed(self) -> None:
+        address = f"127.0.0.1:{free_port()}"
+        async with self.serving(address):
+            second = self.make(address, lambda stream: Recorder(stream, silent))
+
+            with pytest.raises(OSError, match=f"cannot listen on {address}"):
+                await second.start()
+            await second.stop(0)
+
     async def test_a_socket_in_a_folder_that_is_not_there_is_an_os_error_that_names_it(
         self, tmp_path: Path
     ) -> None:

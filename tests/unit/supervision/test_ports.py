@@ -1,5 +1,6 @@
 """Addresses to listen on, and finding out early that one is taken."""
 
+import contextlib
 import socket
 from collections.abc import Iterator
 
@@ -86,10 +87,23 @@ def test_a_taken_port_is_named_with_the_option_that_changes_it(taken: Address) -
     )
 
 
-def test_a_taken_port_among_those_of_later_workers_counts(taken: Address) -> None:
-    below = Address(taken.host, taken.port - 1)
+@pytest.fixture
+def free_below_taken() -> Iterator[tuple[Address, Address]]:
+    """A free address, and the one above it, which is taken."""
+    while True:
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", 0)) as server:
+            port = server.getsockname()[1]
+            socket.create_server(("127.0.0.1", port - 1)).close()
+            yield Address("127.0.0.1", port - 1), Address("127.0.0.1", port)
+            return
+
+
+def test_a_taken_port_among_those_of_later_workers_counts(
+    free_below_taken: tuple[Address, Address],
+) -> None:
+    free, taken = free_below_taken
     with pytest.raises(StartupError, match=str(taken.port)):
-        resolve(below, "--admin", count=2)
+        resolve(free, "--admin", count=2)
 
 
 def test_a_port_shared_by_so_reuseport_is_taken_all_the_same() -> None:
