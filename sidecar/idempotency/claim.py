@@ -29,6 +29,10 @@ class UnknownReason(StrEnum):
     """The upstream's own answer, of a status that the policy counts as unknown (502, 504)."""
     ENVOY_REPLY = "envoy-reply"
     """Envoy answered itself after the request may have been sent."""
+    EARLIER_ATTEMPT = "earlier-attempt"
+    """This attempt did nothing, but the one it took over from may have."""
+    DEADLINE = "deadline"
+    """A detached execution was not answered within the policy's deadline."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +45,7 @@ class Claim:
         attempt: 1 for the first execution, higher after a takeover; 0 while it is only asked for.
         lease_ms: How long the claim stands without being renewed, in milliseconds of store time.
         ttl_ms: How long the store keeps what it knows of the id, in milliseconds of store time.
+        tombstone_ms: How long after `ttl_ms` the store still knows that the id was used, and refuses it.
     """
 
     id: str
@@ -48,18 +53,21 @@ class Claim:
     attempt: int
     lease_ms: int
     ttl_ms: int
+    tombstone_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
     """The id is ours to execute.
 
-    `fingerprint` is that of the attempt taken over (`UnknownPolicy.RETRY`), where it is known: only the
-    same payload may go on. None on a first attempt and after a release.
+    `taken_over`: an earlier attempt may have executed (`UnknownPolicy.RETRY`), so this one may never release
+    the id. `fingerprint` is then that attempt's, where it is known: only the same payload may go on. It is
+    None on a first attempt, after a release, and where no attempt was ever forwarded whole.
     """
 
     attempt: int
     fingerprint: bytes | None = None
+    taken_over: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,4 +92,9 @@ class Unknown:
     reason: UnknownReason
 
 
-ClaimResult: TypeAlias = Claimed | InFlight | Recorded | Unknown
+@dataclass(frozen=True, slots=True)
+class Expired:
+    """It was used, its `ttl` has passed, and its tombstone still stands."""
+
+
+ClaimResult: TypeAlias = Claimed | InFlight | Recorded | Unknown | Expired

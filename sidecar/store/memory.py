@@ -1,5 +1,7 @@
 """The store in one process's memory: for tests, for trying things out, and as the model of the others."""
 
+import asyncio
+import contextlib
 import heapq
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -9,6 +11,7 @@ from sidecar.idempotency.claim import (
     Claim,
     Claimed,
     ClaimResult,
+    Expired,
     InFlight,
     Recorded,
     Unknown,
@@ -27,6 +30,7 @@ class _Executing:
     attempt: int
     lease_until: int
     fingerprint: bytes | None
+    taken_over: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +39,7 @@ class _Undecided:
     attempt: int
     reason: UnknownReason
     fingerprint: bytes | None
+    taken_over: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +49,29 @@ class _Settled:
 
 
 @dataclass(frozen=True, slots=True)
+class _Outlived:
+    """Was settled; only its tombstone stands, and the record's bytes are gone."""
+
+    owner: str
+
+
+@dataclass(frozen=True, slots=True)
 class _Dropped:
     owner: str
     attempt: int
 
 
-_Entry: TypeAlias = _Executing | _Undecided | _Settled | _Dropped
+_Used: TypeAlias = _Executing | _Undecided | _Settled | _Outlived
+_Entry: TypeAlias = _Used | _Dropped
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """An entry, the millisecond its ttl ends at, and the one its tombstone ends at."""
+
+    entry: _Entry
+    expires_at: int
+    gone_at: int
 
 
 class MemoryStore:
@@ -63,10 +85,11 @@ class MemoryStore:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._entries: dict[str, tuple[int, _Entry]] = {}  # by id, with the millisecond it expires at
-        # One (due, id) per entry. A write moves the expiry without touching the queue: an item that comes
-        # due before its entry has expired goes back with the expiry of that moment.
+        self._entries: dict[str, _Kept] = {}
+        # One (due, id) per entry. A write moves the end without touching the queue: an item that comes
+        # due before its entry is gone goes back with the end of that moment.
         self._due: list[tuple[int, str]] = []
+        self._waiting: dict[str, set[asyncio.Event]] = {}  # by id, one for each who waits
 
     async def claim(self, wanted: Claim, unknown: UnknownPolicy) -> ClaimResult:
         """See `Store.claim`."""
@@ -74,21 +97,12 @@ class MemoryStore:
         match self._find(wanted, now):
             case None:
                 return self._take(wanted, 1, None, now)
-            case _Settled(record=record):
-                return Recorded(record)
             case _Dropped(attempt=attempt):
                 return self._take(wanted, attempt + 1, None, now)
             case _Executing(lease_until=lease_until) as held if lease_until > now:
                 return self._contend(wanted, held, now)
-            case _Executing() as lapsed:
-                earlier = _Undecided(
-                    lapsed.owner, lapsed.attempt, UnknownReason.LEASE_EXPIRED, lapsed.fingerprint
-                )
-            case undecided:
-                earlier = undecided
-        if unknown is UnknownPolicy.HOLD:
-            return Unknown(earlier.attempt, earlier.reason)
-        return self._take(wanted, earlier.attempt + 1, earlier.fingerprint, now)
+            case used:
+                return self._revisit(wanted, used, unknown, now)
 
     async def renew(self, claim: Claim) -> bool:
         """See `Store.renew`."""
@@ -112,13 +126,13 @@ class MemoryStore:
         """See `Store.complete`."""
         now = self._now()
         match self._find(claim, now):
-            case _Settled(owner=owner):
+            case _Settled(owner=owner) | _Outlived(owner=owner):
                 return owner == claim.owner
             case _Executing(owner=owner) | _Undecided(owner=owner) if owner != claim.owner:
                 return False
             case _Dropped():
                 return False
-        self._keep(claim, _Settled(claim.owner, record), now)
+        self._settle(claim, _Settled(claim.owner, record), now)
         return True
 
     async def release(self, claim: Claim) -> bool:
@@ -129,8 +143,8 @@ class MemoryStore:
                 return True
             case _Dropped(owner=owner):
                 return owner == claim.owner
-            case _Executing(owner=owner, attempt=attempt) if owner == claim.owner:
-                self._keep(claim, _Dropped(owner, attempt), now)
+            case _Executing(owner=owner, attempt=attempt, taken_over=False) if owner == claim.owner:
+                self._settle(claim, _Dropped(owner, attempt), now)
                 return True
         return False
 
@@ -144,8 +158,28 @@ class MemoryStore:
         if held is None:
             return False
         kept = held.fingerprint if fingerprint is None else fingerprint
-        self._keep(claim, _Undecided(held.owner, held.attempt, reason, kept), now)
+        self._settle(claim, _undecided(held, reason, kept), now)
         return True
+
+    async def wait(self, claim_id: str, timeout_ms: int) -> None:
+        """See `Store.wait`; returns also when the lease that stands now would run out."""
+        now = self._now()
+        match self._entries.get(claim_id):
+            case _Kept(entry=_Executing(lease_until=lease_until), gone_at=gone_at):
+                left_ms = min(timeout_ms, lease_until - now, gone_at - now)
+            case _:
+                return
+        settled = asyncio.Event()
+        waiting = self._waiting.setdefault(claim_id, set())
+        waiting.add(settled)
+        try:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(left_ms / 1000):
+                    await settled.wait()
+        finally:
+            waiting.discard(settled)
+            if not waiting and self._waiting.get(claim_id) is waiting:
+                del self._waiting[claim_id]
 
     async def ping(self) -> None:
         """See `Store.ping`; memory is always there."""
@@ -160,22 +194,22 @@ class MemoryStore:
             if not self._due or self._due[0][0] > now:
                 break
             _, due = heapq.heappop(self._due)
-            expires_at, _ = self._entries[due]
-            if expires_at > now:
-                heapq.heappush(self._due, (expires_at, due))
+            gone_at = self._entries[due].gone_at
+            if gone_at > now:
+                heapq.heappush(self._due, (gone_at, due))
             else:
                 del self._entries[due]
         return now
 
     def _find(self, claim: Claim, now: int) -> _Entry | None:
-        expires_at, entry = self._entries.get(claim.id, (now, None))
-        return entry if expires_at > now else None
+        kept = self._entries.get(claim.id)
+        return kept.entry if kept is not None and kept.gone_at > now else None
 
     def _held(self, claim: Claim, now: int) -> _Executing | None:
         """What this claim's owner has in flight, put back where the store knows nothing of the id."""
         match self._find(claim, now):
             case None:
-                return _Executing(claim.owner, claim.attempt, now + claim.lease_ms, None)
+                return _Executing(claim.owner, claim.attempt, now + claim.lease_ms, None, taken_over=False)
             case _Executing(owner=owner) as held if owner == claim.owner:
                 return held
         return None
@@ -183,15 +217,46 @@ class MemoryStore:
     def _contend(self, wanted: Claim, held: _Executing, now: int) -> Claimed | InFlight:
         """The answer while a lease stands: its owner may ask again, anybody else has to wait."""
         if held.owner == wanted.owner:
-            return self._take(wanted, held.attempt, held.fingerprint, now)
+            return self._take(wanted, held.attempt, held.fingerprint, now, taken_over=held.taken_over)
         return InFlight(held.lease_until - now)
 
-    def _take(self, wanted: Claim, attempt: int, fingerprint: bytes | None, now: int) -> Claimed:
-        self._keep(wanted, _Executing(wanted.owner, attempt, now + wanted.lease_ms, fingerprint), now)
-        return Claimed(attempt, fingerprint)
+    def _revisit(self, wanted: Claim, used: _Used, unknown: UnknownPolicy, now: int) -> ClaimResult:
+        """The answer where an attempt has ended, or its owner let the lease run out."""
+        kept = self._entries[wanted.id]
+        if kept.expires_at <= now or isinstance(used, _Outlived):
+            if isinstance(used, _Settled):  # its bytes are given to nobody any more
+                self._entries[wanted.id] = replace(kept, entry=_Outlived(used.owner))
+            return Expired()
+        match used:
+            case _Settled(record=record):
+                return Recorded(record)
+            case _Executing():
+                earlier = _undecided(used, UnknownReason.LEASE_EXPIRED, used.fingerprint)
+            case _Undecided():
+                earlier = used
+        if unknown is UnknownPolicy.HOLD:
+            return Unknown(earlier.attempt, earlier.reason)
+        return self._take(wanted, earlier.attempt + 1, earlier.fingerprint, now, taken_over=True)
+
+    def _take(
+        self, wanted: Claim, attempt: int, fingerprint: bytes | None, now: int, *, taken_over: bool = False
+    ) -> Claimed:
+        lease_until = now + wanted.lease_ms
+        self._keep(wanted, _Executing(wanted.owner, attempt, lease_until, fingerprint, taken_over), now)
+        return Claimed(attempt, fingerprint, taken_over)
+
+    def _settle(self, claim: Claim, entry: _Entry, now: int) -> None:
+        self._keep(claim, entry, now)
+        for settled in self._waiting.pop(claim.id, ()):
+            settled.set()
 
     def _keep(self, claim: Claim, entry: _Entry, now: int) -> None:
         expires_at = now + claim.ttl_ms
+        gone_at = expires_at if isinstance(entry, _Dropped) else expires_at + claim.tombstone_ms
         if claim.id not in self._entries:
-            heapq.heappush(self._due, (expires_at, claim.id))
-        self._entries[claim.id] = (expires_at, entry)
+            heapq.heappush(self._due, (gone_at, claim.id))
+        self._entries[claim.id] = _Kept(entry, expires_at, gone_at)
+
+
+def _undecided(held: _Executing, reason: UnknownReason, fingerprint: bytes | None) -> _Undecided:
+    return _Undecided(held.owner, held.attempt, reason, fingerprint, held.taken_over)

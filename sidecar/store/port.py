@@ -10,7 +10,8 @@ Each operation is atomic and one round trip. Time is the store's. What a store k
 and every write is guarded by the owner token of the *newest* attempt. A write by that owner finds its
 own claim, or nothing at all (the store lost it: a flush, a failover); in the second case `renew`,
 `note_fingerprint`, `complete` and `mark_unknown` put it back, since nobody newer is there and forgetting
-is the dangerous error. Whatever is written is kept for the claim's `ttl_ms` from that moment.
+is the dangerous error. Whatever is written is kept for the claim's `ttl_ms` from that moment; after that,
+and for `tombstone_ms`, all that is kept of it is that the id was used (a released id was not: it is gone).
 """
 
 from typing import Protocol
@@ -25,6 +26,10 @@ class StoreError(Exception):
 
 class StoreUnavailableError(StoreError):
     """No answer in time, no connection, or the store refuses writes; the write may have happened."""
+
+
+class StoreNotAskedError(StoreUnavailableError):
+    """The store was not asked at all, since it has not answered for some time: nothing has happened."""
 
 
 class StoreCorruptError(StoreError):
@@ -42,7 +47,9 @@ class Store(Protocol):
           owner is the same (a claim whose answer was lost may be repeated), with the fingerprint that stands.
         * recorded: `Recorded`.
         * unknown, or in flight with its lease run out: `Unknown` under HOLD; under RETRY
-          `Claimed(attempt + 1, fingerprint)`, keeping the earlier fingerprint.
+          `Claimed(attempt + 1, fingerprint, taken_over=True)`, keeping the earlier fingerprint. A takeover
+          stays one: whoever claims a repeated or a later attempt is told so, until a record stands.
+        * recorded or unknown, but its `ttl_ms` over and its tombstone standing: `Expired`.
         """
         ...
 
@@ -66,7 +73,7 @@ class Store(Protocol):
         """Drop the claim so that the next one executes; the attempt number is kept and counts on.
 
         From in flight only; True also when this owner's release already stands. Absent: nothing is written,
-        True. False: not ours, or settled otherwise.
+        True. False: not ours, or settled otherwise, or taken over from an attempt that may have executed.
         """
         ...
 
@@ -75,6 +82,15 @@ class Store(Protocol):
 
         True also when this owner's unknown already stands. `fingerprint` is kept where given, else the
         one noted before. False: not ours, or settled otherwise.
+        """
+        ...
+
+    async def wait(self, claim_id: str, timeout_ms: int) -> None:
+        """Return when the id may have left in flight, at the latest after `timeout_ms`; then claim again.
+
+        It returns within milliseconds of a `complete`, `release` or `mark_unknown` anywhere, and at once
+        where the id is not in flight now. It may return for no reason. However many wait, on however many
+        ids, a store needs one connection for it, and one subscription an id.
         """
         ...
 

@@ -6,6 +6,7 @@ from sidecar.idempotency.claim import (
     Claim,
     Claimed,
     ClaimResult,
+    Expired,
     InFlight,
     Recorded,
     Unknown,
@@ -44,6 +45,8 @@ class Known:
     attempt: int = 0
     lease_until: int = 0
     expires_at: int = 0
+    gone_at: int = 0
+    taken_over: bool = False
     fingerprint: bytes | None = None
     reason: UnknownReason = UnknownReason.LEASE_EXPIRED
     record: Record | None = None
@@ -58,7 +61,7 @@ class Model:
 
     def _look(self, id_: str) -> Known:
         known = self._known.setdefault(id_, Known())
-        if known.expires_at <= self.now:
+        if known.gone_at <= self.now:
             known = self._known[id_] = Known()
         return known
 
@@ -69,29 +72,41 @@ class Model:
         """Let the lease run out, whatever the time."""
         self._look(id_).lease_until = self.now
 
+    def outlive(self, id_: str) -> None:
+        """Let the ttl end, whatever the time; what leaves no tombstone is gone."""
+        known = self._look(id_)
+        left_ms = known.gone_at - known.expires_at
+        known.expires_at, known.gone_at = self.now, self.now + left_ms
+
     def lose(self, id_: str) -> None:
         """Forget the id, as a flush or a failover does."""
         self._known.pop(id_, None)
 
     def claim(self, wanted: Claim, policy: UnknownPolicy) -> ClaimResult:
         known = self._look(wanted.id)
-        if known.record is not None:
-            return Recorded(known.record)
         lease_left_ms = known.lease_until - self.now if known.state == "in_flight" else 0
         if lease_left_ms > 0 and known.owner != wanted.owner:
             return InFlight(lease_left_ms)
+        if known.state != "absent" and lease_left_ms <= 0 and known.expires_at <= self.now:
+            return Expired()
+        if known.record is not None:
+            return Recorded(known.record)
         in_doubt = known.state == "unknown" or (known.state == "in_flight" and lease_left_ms <= 0)
         if in_doubt and policy is UnknownPolicy.HOLD:
             return Unknown(known.attempt, known.reason)
         known.attempt += 0 if lease_left_ms > 0 else 1
+        known.taken_over = known.taken_over or in_doubt
         known.state, known.owner, known.reason = "in_flight", wanted.owner, UnknownReason.LEASE_EXPIRED
         known.lease_until, known.expires_at = self.now + wanted.lease_ms, self.now + wanted.ttl_ms
-        return Claimed(known.attempt, known.fingerprint)
+        known.gone_at = known.expires_at + wanted.tombstone_ms
+        return Claimed(known.attempt, known.fingerprint, known.taken_over)
 
     def _begin(self, operation: str, claim: Claim) -> tuple[bool, Known | None]:
         """The answer, and the entry to change where there is something to change."""
         known = self._look(claim.id)
         if known.state != "absent" and known.owner != claim.owner:
+            return False, None
+        if operation == "release" and known.taken_over:
             return False, None
         verdict = ALLOWED.get((operation, known.state))
         if verdict != WRITES:
@@ -100,6 +115,7 @@ class Model:
             known.state, known.owner, known.attempt = "in_flight", claim.owner, claim.attempt
             known.lease_until = self.now + claim.lease_ms
         known.expires_at = self.now + claim.ttl_ms
+        known.gone_at = known.expires_at + claim.tombstone_ms
         return True, known
 
     def renew(self, claim: Claim) -> bool:
@@ -124,6 +140,7 @@ class Model:
         answer, known = self._begin("release", claim)
         if known:
             known.state, known.fingerprint = "released", None
+            known.gone_at = known.expires_at
         return answer
 
     def mark_unknown(self, claim: Claim, reason: UnknownReason, fingerprint: bytes | None) -> bool:

@@ -2,9 +2,20 @@ import asyncio
 
 import pytest
 
-from sidecar.idempotency.claim import Claimed, InFlight, Unknown, UnknownReason
+from sidecar.idempotency.claim import Claimed, Expired, InFlight, Unknown, UnknownReason
 from sidecar.store.memory import SWEEP_LIMIT, MemoryStore
-from tests.store.contract import HOLD, LONG, RECORD, SHORT, StoreContract, take, wanted
+from tests.store.contract import (
+    HOLD,
+    LONG,
+    PATIENT_MS,
+    RECORD,
+    SHORT,
+    SOON_S,
+    StoreContract,
+    take,
+    under_way,
+    wanted,
+)
 
 
 class VirtualClock:
@@ -103,3 +114,26 @@ async def test_no_operation_gives_way_to_another(store: MemoryStore) -> None:
     await store.close()
     assert not other_ran
     await waiting
+
+
+async def test_whoever_waits_is_told_when_the_lease_that_stands_would_end(store: MemoryStore) -> None:
+    await take(store, wanted("a", lease_ms=SHORT))
+    async with asyncio.timeout(SOON_S):
+        await store.wait("id", PATIENT_MS)
+
+
+async def test_nothing_is_left_of_those_who_waited(store: MemoryStore) -> None:
+    claim = await take(store, wanted("a"))
+    cancelled, settled = await under_way(store.wait("id", PATIENT_MS), store.wait("id", PATIENT_MS))
+    cancelled.cancel()
+    await store.wait("id", 1)
+    await store.complete(claim, RECORD)
+    await settled
+    assert not store._waiting
+
+
+async def test_the_bytes_of_a_record_past_its_ttl_are_let_go(store: MemoryStore, clock: VirtualClock) -> None:
+    await store.complete(await take(store, wanted("a", ttl_ms=SHORT, tombstone_ms=LONG)), RECORD)
+    await clock.advance(SHORT)
+    assert await store.claim(wanted("b"), HOLD) == Expired()
+    assert "Record(" not in repr(store._entries)

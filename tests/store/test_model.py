@@ -52,6 +52,7 @@ class Histories(RuleBasedStateMachine):
 
     lease_ms: st.SearchStrategy[int]
     ttl_ms: st.SearchStrategy[int]
+    tombstone_ms: st.SearchStrategy[int]
 
     def __init__(self) -> None:
         super().__init__()
@@ -68,6 +69,7 @@ class Histories(RuleBasedStateMachine):
             attempt=self.granted.get((id_, owner), 1),
             lease_ms=data.draw(self.lease_ms, label="lease_ms"),
             ttl_ms=data.draw(self.ttl_ms, label="ttl_ms"),
+            tombstone_ms=data.draw(self.tombstone_ms, label="tombstone_ms"),
         )
 
     @rule(data=st.data(), id_=IDS, owner=OWNERS, policy=POLICIES)
@@ -113,6 +115,7 @@ class MemoryAgainstModel(Histories):
 
     lease_ms = st.integers(1, 12)
     ttl_ms = st.integers(8, 40)
+    tombstone_ms = st.just(0) | st.integers(1, 30)
 
     def __init__(self) -> None:
         super().__init__()
@@ -134,6 +137,7 @@ class RedisAgainstMemory(Histories):
 
     lease_ms = st.just(600_000)
     ttl_ms = st.just(3_600_000)
+    tombstone_ms = st.sampled_from([0, 3_600_000])
     server: Server
 
     def __init__(self) -> None:
@@ -167,17 +171,33 @@ class RedisAgainstMemory(Histories):
         if self.model.state(id_) != "in_flight":
             return
         self.model.lapse(id_)
-        expires_at, entry = self.memory._entries[id_]
-        assert isinstance(entry, _Executing)
-        self.memory._entries[id_] = (expires_at, replace(entry, lease_until=self.model.now))
+        kept = self.memory._entries[id_]
+        assert isinstance(kept.entry, _Executing)
+        lapsed = replace(kept.entry, lease_until=self.model.now)
+        self.memory._entries[id_] = replace(kept, entry=lapsed)
         self.command("HSET", f"{self.redis._prefix}:{id_}", "lease_until", 1)
+
+    @precondition(lambda self: any(self.model.state(id_) != "absent" for id_ in ("one", "two")))
+    @rule(id_=IDS)
+    def ttl_ends(self, id_: str) -> None:
+        if self.model.state(id_) == "absent":
+            return
+        self.model.outlive(id_)
+        kept = self.memory._entries[id_]
+        left_ms = kept.gone_at - kept.expires_at
+        self.memory._entries[id_] = replace(kept, expires_at=self.model.now, gone_at=self.model.now + left_ms)
+        entry = f"{self.redis._prefix}:{id_}"
+        if left_ms:
+            self.command("HSET", entry, "expires", 1)
+        else:
+            self.command("DEL", entry)
 
     @rule(id_=IDS)
     def store_loses_an_id(self, id_: str) -> None:
         self.model.lose(id_)
         if id_ in self.memory._entries:
-            _, entry = self.memory._entries[id_]
-            self.memory._entries[id_] = (self.model.now, entry)
+            kept = self.memory._entries[id_]
+            self.memory._entries[id_] = replace(kept, gone_at=self.model.now)
         self.command("DEL", f"{self.redis._prefix}:{id_}")
 
 

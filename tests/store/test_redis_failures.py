@@ -15,8 +15,19 @@ import pytest
 from sidecar.idempotency.claim import Claimed, Recorded
 from sidecar.store.port import StoreUnavailableError
 from sidecar.store.redis.store import RedisStore
+from sidecar.store.redis.waiting import POLL_MS
 from tests.stack.valkey import Server, free_port, start_valkey
-from tests.store.contract import HOLD, RECORD, WRITES, Write, every_write, take, wanted
+from tests.store.contract import (
+    HOLD,
+    PATIENT_MS,
+    RECORD,
+    WRITES,
+    Write,
+    every_write,
+    take,
+    under_way,
+    wanted,
+)
 
 
 @pytest.fixture
@@ -267,13 +278,18 @@ async def test_a_user_without_the_needed_commands_is_told_which(server: Server) 
 
 
 async def test_a_user_with_just_the_commands_named_is_enough(server: Server) -> None:
-    commands = ["EVALSHA", "EVAL", "SET", "HMGET", "HSET", "HDEL", "EXISTS", "PEXPIRE", "TIME"]
-    rules = [f"+{name}" for name in commands]
+    asked = ["EVALSHA", "EVAL", "SET", "SUBSCRIBE", "UNSUBSCRIBE"]
+    in_scripts = ["HMGET", "HSET", "HDEL", "EXISTS", "PEXPIRE", "TIME", "PUBLISH"]
+    rules = ["resetchannels", "&idem:*", *(f"+{name}" for name in (*asked, *in_scripts))]
     async with opened(server.url) as operator:
         await command(operator, "ACL", "SETUSER", "sidecar", "on", ">pass", "~idem:*", *rules)
     async with opened(f"redis://sidecar:pass@127.0.0.1:{server.port}/0") as store:
         await store.ping()
         claim = await take(store, wanted("a"))
+        (wait,) = await under_way(store.wait("id", PATIENT_MS))
         for write in WRITES.values():
             await write(store, claim)
         assert isinstance(await store.claim(wanted("b"), HOLD), Recorded)
+        began = time.monotonic()
+        await wait
+        assert time.monotonic() - began < POLL_MS / 1000 / 2

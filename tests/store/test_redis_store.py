@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from sidecar.idempotency.claim import Claimed, InFlight, Recorded, Unknown, UnknownReason
+from sidecar.idempotency.claim import Claimed, Expired, InFlight, Recorded, Unknown, UnknownReason
 from sidecar.store.port import StoreCorruptError
 from sidecar.store.redis.store import PROBE_MS, RedisStore
 from tests.stack.valkey import Server
@@ -71,18 +71,37 @@ async def test_one_key_holds_the_whole_entry_and_it_expires(store: RedisStore) -
 
 async def test_each_state_keeps_only_its_own_fields(store: RedisStore) -> None:
     always = {b"state", b"owner", b"attempt", b"since"}
+    used = always | {b"expires"}
     claim = await take(store, wanted("a"))
-    assert set(await fields(store)) == always | {b"lease_until"}
+    assert set(await fields(store)) == used | {b"lease_until"}
     await store.note_fingerprint(claim, FINGERPRINT)
-    assert set(await fields(store)) == always | {b"lease_until", b"fingerprint"}
-    await store.mark_unknown(claim, UnknownReason.ENVOY_REPLY, None)
-    assert set(await fields(store)) == always | {b"reason", b"fingerprint"}
-    claim = await take(store, wanted("b"), RETRY)
-    assert set(await fields(store)) == always | {b"lease_until", b"fingerprint"}
+    assert set(await fields(store)) == used | {b"lease_until", b"fingerprint"}
     await store.release(claim)
     assert set(await fields(store)) == always
-    await store.complete(await take(store, wanted("c")), RECORD)
-    assert set(await fields(store)) == always | {b"record"}
+    claim = await take(store, wanted("b"))
+    await store.mark_unknown(claim, UnknownReason.ENVOY_REPLY, FINGERPRINT)
+    assert set(await fields(store)) == used | {b"reason", b"fingerprint"}
+    claim = await take(store, wanted("c"), RETRY)
+    assert set(await fields(store)) == used | {b"lease_until", b"fingerprint", b"taken_over"}
+    await store.mark_unknown(claim, UnknownReason.ENVOY_REPLY, None)
+    assert set(await fields(store)) == used | {b"reason", b"fingerprint", b"taken_over"}
+    await store.complete(claim, RECORD)
+    assert set(await fields(store)) == used | {b"record"}
+
+
+async def test_the_bytes_of_a_record_past_its_ttl_are_dropped_and_its_tombstone_stands(
+    store: RedisStore,
+) -> None:
+    claim = await take(store, wanted("a", tombstone_ms=LONG))
+    await store.complete(claim, RECORD)
+    before = await fields(store)
+    await command(store, "HSET", f"{store._prefix}:id", "expires", 1)
+    assert await store.claim(wanted("b"), HOLD) == Expired()
+    after = await fields(store)
+    assert set(after) == set(before) - {b"record"}
+    kept_ms = await command(store, "PTTL", f"{store._prefix}:id")
+    assert isinstance(kept_ms, int)
+    assert LONG < kept_ms <= 2 * LONG
 
 
 async def test_times_are_the_servers(store: RedisStore) -> None:
@@ -142,7 +161,15 @@ async def test_a_key_of_another_type_is_an_error_for_every_operation(store: Redi
             await operation
 
 
-WHOLE = {"state": "in_flight", "owner": "a", "attempt": "1", "lease_until": "1", "since": "1"}
+FAR = "9" * 15
+WHOLE = {
+    "state": "in_flight",
+    "owner": "a",
+    "attempt": "1",
+    "lease_until": "1",
+    "since": "1",
+    "expires": FAR,
+}
 
 
 @pytest.mark.parametrize(
@@ -153,6 +180,7 @@ WHOLE = {"state": "in_flight", "owner": "a", "attempt": "1", "lease_until": "1",
         WHOLE | {"attempt": "first"},
         {name: value for name, value in WHOLE.items() if name != "owner"},
         {name: value for name, value in WHOLE.items() if name != "lease_until"},
+        {name: value for name, value in WHOLE.items() if name != "expires"},
         WHOLE | {"state": "recorded"},
         WHOLE | {"state": "recorded", "record": "\x08\x01"},
         WHOLE | {"state": "unknown"},

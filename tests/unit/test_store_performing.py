@@ -1,15 +1,37 @@
 """A store's answers and failures become the exchange's events, and each operation is observed."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
-from sidecar.exchange.effects import Complete, MarkUnknown, Release, Renew, StoreEffect, TakeClaim
-from sidecar.exchange.events import ClaimFailed, RenewalFailed, Renewed, Settled, SettlingFailed, StoreEvent
+from sidecar.exchange.effects import (
+    AwaitOwner,
+    Complete,
+    MarkUnknown,
+    NoteFingerprint,
+    Release,
+    Renew,
+    SettleEffect,
+    StoreEffect,
+    TakeClaim,
+)
+from sidecar.exchange.events import (
+    ClaimFailed,
+    Noted,
+    NotingFailed,
+    OwnerGone,
+    RenewalFailed,
+    Renewed,
+    Settled,
+    SettlingFailed,
+    StoreEvent,
+    WaitFailed,
+)
 from sidecar.idempotency.claim import (
     Claim,
     Claimed,
     ClaimResult,
+    Expired,
     InFlight,
     Recorded,
     Unknown,
@@ -20,6 +42,7 @@ from sidecar.idempotency.record import Record
 from sidecar.store.memory import MemoryStore
 from sidecar.store.performing import StorePerformer
 from sidecar.store.port import StoreCorruptError, StoreError, StoreUnavailableError
+from sidecar.store.repeating import RepeatedWrites
 
 CLAIM = Claim("id", "owner", 1, 30_000, 60_000)
 RECORD = Record(201, (), b"done", (), b"f" * 32)
@@ -27,6 +50,7 @@ RECORD = Record(201, (), b"done", (), b"f" * 32)
 TAKE = TakeClaim(CLAIM, UnknownPolicy.HOLD)
 RENEW, RELEASE, COMPLETE = Renew(CLAIM), Release(CLAIM), Complete(CLAIM, RECORD)
 MARK = MarkUnknown(CLAIM, UnknownReason.LOST_MID_RESPONSE, b"f" * 32)
+NOTE, AWAIT = NoteFingerprint(CLAIM, b"f" * 32), AwaitOwner("id", 5000)
 
 
 class ScriptedStore(MemoryStore):
@@ -60,6 +84,27 @@ class ScriptedStore(MemoryStore):
     async def mark_unknown(self, claim: Claim, reason: UnknownReason, fingerprint: bytes | None) -> bool:
         return self._say("mark_unknown", claim, reason, fingerprint) is True
 
+    async def note_fingerprint(self, claim: Claim, fingerprint: bytes) -> bool:
+        return self._say("note_fingerprint", claim, fingerprint) is True
+
+    async def wait(self, claim_id: str, timeout_ms: int) -> None:
+        self._say("wait", claim_id, timeout_ms)
+
+
+class NotedRepeats(RepeatedWrites):
+    """Notes what is to be repeated, and repeats nothing."""
+
+    def __init__(self) -> None:
+        super().__init__(MemoryStore(lambda: 0.0), lambda *_: None, lambda _: None, lambda: 0.0)
+        self.added: list[SettleEffect] = []
+        self.made_sure: list[Release] = []
+
+    def add(self, effect: SettleEffect) -> None:
+        self.added.append(effect)
+
+    def make_sure(self, effect: Release) -> None:
+        self.made_sure.append(effect)
+
 
 @dataclass
 class Bench:
@@ -68,6 +113,7 @@ class Bench:
     answer: ClaimResult | bool | Exception
     observed: list[tuple[str, str, float, StoreError | None]] = field(default_factory=list)
     now: float = 0.0
+    repeats: NotedRepeats = field(default_factory=NotedRepeats)
 
     def clock(self) -> float:
         self.now += 0.25
@@ -76,7 +122,7 @@ class Bench:
     async def perform(self, effect: StoreEffect) -> StoreEvent:
         self.store = ScriptedStore(self.answer)
         observe = lambda *told: self.observed.append(told)  # noqa: E731 (the shortest way to note a call)
-        return await StorePerformer(self.store, observe, self.clock).perform(effect)
+        return await StorePerformer(self.store, observe, self.clock, self.repeats).perform(effect)
 
 
 @pytest.mark.parametrize(
@@ -88,6 +134,8 @@ class Bench:
         (COMPLETE, ("complete", CLAIM, RECORD)),
         (RELEASE, ("release", CLAIM)),
         (MARK, ("mark_unknown", CLAIM, UnknownReason.LOST_MID_RESPONSE, b"f" * 32)),
+        (NOTE, ("note_fingerprint", CLAIM, b"f" * 32)),
+        (AWAIT, ("wait", "id", 5000)),
     ],
     ids=lambda part: type(part).__name__,
 )
@@ -105,9 +153,10 @@ async def test_each_effect_is_one_operation_of_the_port(
     ("answer", "result"),
     [
         (Claimed(1), "claimed"),
-        (InFlight(5), "inflight"),
+        (InFlight(5), "in_flight"),
         (Recorded(RECORD), "recorded"),
         (Unknown(1, UnknownReason.LEASE_EXPIRED), "unknown"),
+        (Expired(), "expired"),
     ],
     ids=lambda part: type(part).__name__,
 )
@@ -125,8 +174,16 @@ async def test_other_answers_say_whether_the_claim_was_still_ours(held: bool, re
     assert await bench.perform(RENEW) == Renewed(held)
     for effect in (COMPLETE, RELEASE, MARK):
         assert await bench.perform(effect) == Settled(held)
-    operations = ["renew", "complete", "release", "mark_unknown"]
+    assert await bench.perform(NOTE) == Noted(held)
+    operations = ["renew", "complete", "release", "mark_unknown", "note_fingerprint"]
     assert bench.observed == [(operation, result, 0.25, None) for operation in operations]
+
+
+async def test_a_wait_that_ends_says_that_the_owner_may_be_done() -> None:
+    bench = Bench(True)
+
+    assert await bench.perform(AWAIT) == OwnerGone()
+    assert bench.observed == [("wait", "owner_gone", 0.25, None)]
 
 
 @pytest.mark.parametrize(
@@ -137,6 +194,8 @@ async def test_other_answers_say_whether_the_claim_was_still_ours(held: bool, re
         (COMPLETE, SettlingFailed()),
         (RELEASE, SettlingFailed()),
         (MARK, SettlingFailed()),
+        (NOTE, NotingFailed()),
+        (AWAIT, WaitFailed()),
     ],
     ids=lambda part: type(part).__name__,
 )
@@ -160,3 +219,48 @@ async def test_a_bug_in_an_adapter_is_not_taken_for_an_answer() -> None:
     with pytest.raises(LookupError):
         await bench.perform(TAKE)
     assert bench.observed == []
+
+
+SETTLING: list[SettleEffect] = [COMPLETE, RELEASE, MARK]
+
+
+@pytest.mark.parametrize("effect", SETTLING, ids=lambda effect: type(effect).__name__)
+async def test_the_end_of_an_attempt_that_the_store_did_not_answer_is_repeated(effect: SettleEffect) -> None:
+    bench = Bench(StoreUnavailableError("no answer within 250 ms"))
+
+    assert await bench.perform(effect) == SettlingFailed()
+    assert bench.repeats.added == [effect]
+
+
+@pytest.mark.parametrize("effect", [TAKE, RENEW, NOTE, AWAIT], ids=lambda effect: type(effect).__name__)
+async def test_what_ends_no_attempt_is_for_the_exchange_to_repeat(effect: StoreEffect) -> None:
+    bench = Bench(StoreUnavailableError("no answer within 250 ms"))
+
+    await bench.perform(effect)
+    assert bench.repeats.added == []
+    assert bench.repeats.made_sure == []
+
+
+@pytest.mark.parametrize("answer", [True, False, StoreCorruptError("damaged")], ids=repr)
+async def test_a_write_that_the_store_answered_is_not_repeated(answer: bool | StoreError) -> None:
+    bench = Bench(answer)
+
+    for effect in SETTLING:
+        await bench.perform(effect)
+    assert bench.repeats.added == []
+    assert bench.repeats.made_sure == []
+
+
+async def test_the_release_of_a_claim_that_was_never_answered_is_made_sure_of() -> None:
+    release = Release(replace(CLAIM, attempt=0))
+    bench = Bench(True)
+
+    assert await bench.perform(release) == Settled(True)
+    assert bench.repeats.made_sure == [release]
+    assert bench.repeats.added == []
+
+
+async def test_without_repeats_a_lost_write_is_only_told() -> None:
+    store = ScriptedStore(StoreUnavailableError("no answer within 250 ms"))
+
+    assert await StorePerformer(store, lambda *_: None, lambda: 0.0).perform(COMPLETE) == SettlingFailed()

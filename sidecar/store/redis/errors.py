@@ -26,7 +26,13 @@ _REASONS: tuple[tuple[type[RedisError], str], ...] = (
     (ClusterDownError, "the cluster is down"),
     (MovedError, "the id belongs to another node of the cluster"),
     (AuthenticationError, "the server refused the credentials"),
-    (NoPermissionError, "the user may not do this; it needs EVALSHA, EVAL, SET and what the scripts call"),
+    (
+        NoPermissionError,
+        (
+            "the user may not do this; "
+            "it needs EVALSHA, EVAL, SET, SUBSCRIBE, UNSUBSCRIBE and what the scripts call"
+        ),
+    ),
 )
 """The first that fits, so subclasses come before their bases."""
 

@@ -33,7 +33,10 @@ SECRET = "hunter2"
         (AuthenticationError(SECRET), "the server refused the credentials"),
         (
             NoPermissionError(SECRET),
-            "the user may not do this; it needs EVALSHA, EVAL, SET and what the scripts call",
+            (
+                "the user may not do this; "
+                "it needs EVALSHA, EVAL, SET, SUBSCRIBE, UNSUBSCRIBE and what the scripts call"
+            ),
         ),
         (ResponseError(f"MISCONF {SECRET}"), "the server answered MISCONF"),
         (ResponseError(f"unknown command, with args {SECRET}"), "the server answered with an error"),

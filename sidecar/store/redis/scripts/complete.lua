@@ -1,7 +1,7 @@
 -- complete: record what came of the attempt.
 --
 -- KEYS[1]  the entry
--- ARGV     1 owner · 2 attempt · 3 ttl in ms · 4 serialised record
+-- ARGV     1 owner · 2 attempt · 3 ttl in ms · 4 tombstone in ms · 5 serialised record
 -- Returns  1, or 0: a newer attempt owns the id, or this one was released
 --
 -- Races. The owner token decides, not the lease: an owner that was slow but not replaced knows how its
@@ -10,7 +10,7 @@
 -- not even by its own owner: the repeated call of a lost answer is told 1 and changes nothing. Where the
 -- claim was lost the record is written: a lost claim must not become a second execution.
 
-local owner, attempt, ttl_ms, record = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+local owner, attempt, ttl_ms, tombstone_ms, record = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local entry = read()
 
 if entry.state ~= 'absent' then
@@ -22,5 +22,5 @@ if entry.state ~= 'absent' then
   end
   attempt = entry.attempt
 end
-enter('recorded', owner, attempt, { record = record }, ttl_ms)
+enter('recorded', owner, attempt, { record = record, expires = expires(ttl_ms) }, ttl_ms, tombstone_ms)
 return 1

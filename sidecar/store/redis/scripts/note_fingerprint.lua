@@ -1,23 +1,27 @@
 -- note_fingerprint: keep the request's fingerprint with the attempt in flight.
 --
 -- KEYS[1]  the entry
--- ARGV     1 owner · 2 attempt · 3 lease in ms · 4 ttl in ms · 5 fingerprint
+-- ARGV     1 owner · 2 attempt · 3 lease in ms · 4 ttl in ms · 5 tombstone in ms · 6 fingerprint
 -- Returns  1, or 0: not this owner's any more, or settled
 --
 -- Races. As for renew, but the lease stays what it was: whoever takes over after it lapsed finds the
 -- fingerprint, which is what it is noted for. Where the claim was lost, claim and lease are put back.
 
-local owner, lease_ms, ttl_ms, fingerprint = ARGV[1], tonumber(ARGV[3]), ARGV[4], ARGV[5]
+local owner, lease_ms, ttl_ms, tombstone_ms, fingerprint = ARGV[1], tonumber(ARGV[3]), ARGV[4], ARGV[5], ARGV[6]
 local entry = read()
 
 if entry.state == 'absent' then
-  local lease_until = whole(now_ms() + lease_ms)
-  enter('in_flight', owner, ARGV[2], { lease_until = lease_until, fingerprint = fingerprint }, ttl_ms)
+  local fields = {
+    lease_until = whole(now_ms() + lease_ms),
+    expires = expires(ttl_ms),
+    fingerprint = fingerprint,
+  }
+  enter('in_flight', owner, ARGV[2], fields, ttl_ms, tombstone_ms)
   return 1
 end
 if entry.state ~= 'in_flight' or entry.owner ~= owner then
   return 0
 end
-redis.call('HSET', KEYS[1], 'fingerprint', fingerprint)
-keep_for(ttl_ms)
+redis.call('HSET', KEYS[1], 'fingerprint', fingerprint, 'expires', expires(ttl_ms))
+keep_for(ttl_ms, tombstone_ms)
 return 1

@@ -1,7 +1,7 @@
 -- renew: extend the lease of the attempt in flight.
 --
 -- KEYS[1]  the entry
--- ARGV     1 owner · 2 attempt · 3 lease in ms · 4 ttl in ms
+-- ARGV     1 owner · 2 attempt · 3 lease in ms · 4 ttl in ms · 5 tombstone in ms
 -- Returns  1, or 0: not this owner's any more, or settled
 --
 -- Races. A renewal that arrives after its lease ran out still counts while nobody has taken the id over:
@@ -9,17 +9,18 @@
 -- the claim) puts the claim back: nobody newer is there, and an id that looks free while its request is
 -- being executed is the dangerous error.
 
-local owner, lease_ms, ttl_ms = ARGV[1], tonumber(ARGV[3]), ARGV[4]
+local owner, lease_ms, ttl_ms, tombstone_ms = ARGV[1], tonumber(ARGV[3]), ARGV[4], ARGV[5]
 local entry = read()
 local lease_until = whole(now_ms() + lease_ms)
 
 if entry.state == 'absent' then
-  enter('in_flight', owner, ARGV[2], { lease_until = lease_until }, ttl_ms)
+  local fields = { lease_until = lease_until, expires = expires(ttl_ms) }
+  enter('in_flight', owner, ARGV[2], fields, ttl_ms, tombstone_ms)
   return 1
 end
 if entry.state ~= 'in_flight' or entry.owner ~= owner then
   return 0
 end
-redis.call('HSET', KEYS[1], 'lease_until', lease_until)
-keep_for(ttl_ms)
+redis.call('HSET', KEYS[1], 'lease_until', lease_until, 'expires', expires(ttl_ms))
+keep_for(ttl_ms, tombstone_ms)
 return 1

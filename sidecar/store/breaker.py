@@ -1,0 +1,176 @@
+"""A circuit breaker around a store: while the store is out, a claim is refused at once.
+
+Without it every keyed request waits for the store's whole time-out before it is refused, and holds a
+connection and the client's for as long. With it the first few do; from then on one probe a second finds out
+whether the store is back.
+
+Only what begins something is refused: `claim` and `wait`. What ends something (`complete`, `release`,
+`mark_unknown`) or keeps it (`renew`, `note_fingerprint`) always passes: the request was executed, its answer
+exists once, and each chance to keep it that is thrown away makes an outcome unknown. There are never more of
+these than exchanges under way, each is bounded by the store's time-out, and their success shows, as well as
+a probe's, that the store is back. So does `ping`.
+
+One write is refused all the same: the release of a claim that was never answered (attempt 0). Nothing was
+executed under it, and there is one for every request refused meanwhile; let through, they would take the
+connections from the writes that matter. It is for `RepeatedWrites` to send it once the circuit is closed.
+"""
+
+from collections.abc import Awaitable, Callable
+from enum import StrEnum
+from typing import TypeVar
+
+from sidecar.idempotency.claim import Claim, ClaimResult, UnknownPolicy, UnknownReason
+from sidecar.idempotency.record import Record
+from sidecar.store.port import Store, StoreError, StoreNotAskedError, StoreUnavailableError
+
+T = TypeVar("T")
+
+
+class Circuit(StrEnum):
+    """What the breaker lets through."""
+
+    CLOSED = "closed"
+    """Everything."""
+    OPEN = "open"
+    """No claim, no wait, no release of a claim that was never answered."""
+    HALF_OPEN = "half-open"
+    """One claim at a time, as a probe."""
+
+
+class Breaker:
+    """A `Store` that refuses to ask a store which has not answered for some time.
+
+    Args:
+        store: The store.
+        clock: The time, in seconds; it must never run backwards.
+        failures: So many operations in a row have to fail until the circuit opens.
+        open_for_s: How long it is open before a claim may probe, in seconds.
+        on_change: Told of each new state (a `Circuit`), for logs and metrics.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        clock: Callable[[], float],
+        *,
+        failures: int = 5,
+        open_for_s: float = 1.0,
+        on_change: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._failures = failures
+        self._open_for_s = open_for_s
+        self._on_change = on_change
+        self._circuit = Circuit.CLOSED
+        self._failed = 0  # in a row
+        self._probe_at = 0.0
+        self._probing = False
+
+    @property
+    def state(self) -> Circuit:
+        """The circuit as the last operation left it."""
+        return self._circuit
+
+    async def claim(self, wanted: Claim, unknown: UnknownPolicy) -> ClaimResult:
+        """See `Store.claim`; a probe where the circuit is half-open."""
+        if self._circuit is Circuit.CLOSED:
+            return await self._watched(self._store.claim(wanted, unknown))
+        self._begin_probe()
+        try:
+            return await self._watched(self._store.claim(wanted, unknown))
+        except StoreUnavailableError:
+            if self._circuit is Circuit.HALF_OPEN:  # and nobody else has closed it meanwhile
+                self._open()
+            raise
+        finally:
+            self._probing = False  # also of one that was cancelled and found out nothing
+
+    async def wait(self, claim_id: str, timeout_ms: int) -> None:
+        """See `Store.wait`; never a probe, for a good answer to it may take as long as the wait.
+
+        Nor does its failure count: a thousand who wait share one question, and fail together with it.
+        """
+        if self._circuit is not Circuit.CLOSED:
+            raise self._refusal("wait")
+        await self._store.wait(claim_id, timeout_ms)
+
+    async def renew(self, claim: Claim) -> bool:
+        """See `Store.renew`."""
+        return await self._watched(self._store.renew(claim))
+
+    async def note_fingerprint(self, claim: Claim, fingerprint: bytes) -> bool:
+        """See `Store.note_fingerprint`."""
+        return await self._watched(self._store.note_fingerprint(claim, fingerprint))
+
+    async def complete(self, claim: Claim, record: Record) -> bool:
+        """See `Store.complete`."""
+        return await self._watched(self._store.complete(claim, record))
+
+    async def release(self, claim: Claim) -> bool:
+        """See `Store.release`; refused like a wait where the claim was never answered."""
+        if claim.attempt == 0 and self._circuit is not Circuit.CLOSED:
+            raise self._refusal("release")
+        return await self._watched(self._store.release(claim))
+
+    async def mark_unknown(self, claim: Claim, reason: UnknownReason, fingerprint: bytes | None) -> bool:
+        """See `Store.mark_unknown`."""
+        return await self._watched(self._store.mark_unknown(claim, reason, fingerprint))
+
+    async def ping(self) -> None:
+        """See `Store.ping`."""
+        await self._watched(self._store.ping())
+
+    async def close(self) -> None:
+        """See `Store.close`."""
+        await self._store.close()
+
+    async def _watched(self, operation: Awaitable[T]) -> T:
+        """What the operation answers, once the breaker has drawn its conclusion from it."""
+        try:
+            answer = await operation
+        except StoreUnavailableError:
+            self._fail()
+            raise
+        except StoreError:
+            self._succeed()  # a store that says what it holds cannot be read has answered
+            raise
+        self._succeed()
+        return answer
+
+    def _succeed(self) -> None:
+        self._failed = 0
+        self._become(Circuit.CLOSED)
+
+    def _fail(self) -> None:
+        """Count. Once the circuit is not closed, only a probe decides: it asks when it is time to ask."""
+        if self._circuit is Circuit.CLOSED:
+            self._failed += 1
+            if self._failed >= self._failures:
+                self._open()
+
+    def _open(self) -> None:
+        self._probe_at = self._clock() + self._open_for_s
+        self._become(Circuit.OPEN)
+
+    def _begin_probe(self) -> None:
+        if self._circuit is Circuit.OPEN and self._clock() >= self._probe_at:
+            self._become(Circuit.HALF_OPEN)
+        if self._circuit is Circuit.OPEN or self._probing:
+            raise self._refusal("claim")
+        self._probing = True
+
+    def _refusal(self, operation: str) -> StoreNotAskedError:
+        if self._circuit is Circuit.OPEN:
+            left_s = max(0.0, self._probe_at - self._clock())
+            when = f"a claim may try again in {left_s:.1f} s"
+        else:
+            when = "a claim is just trying again"
+        return StoreNotAskedError(
+            f"{operation}: not asked, the store has failed {self._failures} times in a row; {when}"
+        )
+
+    def _become(self, circuit: Circuit) -> None:
+        if circuit is not self._circuit:
+            self._circuit = circuit
+            self._on_change(circuit.value)
