@@ -91,5 +91,6 @@ def _render(settings: Settings, output: str, upstream: str | None, listen: str) 
         store_timeout_ms=settings.store.timeout_ms,
         listen=listen,
         upstream=None if upstream is None else Upstream.parse(upstream),
+        origin=settings.origin.url,
     )
     return render_bootstrap(inputs) if output == "bootstrap" else render_filter(inputs)

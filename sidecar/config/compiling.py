@@ -1,6 +1,6 @@
 """From the policies of the file to the policies of the domain; once, when the configuration is loaded."""
 
-from sidecar.config.policy_schema import MatchSection, PolicySection
+from sidecar.config.policy_schema import InProgressSection, MatchSection, PolicySection
 from sidecar.config.schema import Config
 from sidecar.idempotency.outcome import OutcomeRules
 from sidecar.idempotency.patterns import HostPattern, PathPattern
@@ -10,13 +10,10 @@ from sidecar.idempotency.scope import ScopePart
 
 def compile_policies(config: Config) -> Policies:
     """The policies of a configuration, in their order."""
-    return Policies(
-        tuple(_policy(section) for section in config.policies),
-        bypass_when_unavailable=config.store.on_unavailable == "bypass",
-    )
+    return Policies(tuple(_policy(section, config) for section in config.policies))
 
 
-def _policy(section: PolicySection) -> Policy:
+def _policy(section: PolicySection, config: Config) -> Policy:
     return Policy(
         name=section.name,
         match=_match(section.match),
@@ -30,11 +27,16 @@ def _policy(section: PolicySection) -> Policy:
             section.fingerprint.query,
             tuple(map(str.lower, section.fingerprint.headers)),
         ),
-        in_progress=InProgress(section.in_progress.status, section.in_progress.retry_after_ms // 1000),
+        in_progress=_in_progress(section.in_progress),
         lease_ms=section.lease_ms,
         ttl_ms=section.ttl_ms,
+        tombstone_ms=section.tombstone_ms,
+        execution=section.execution,
+        deadline_ms=section.deadline_ms,
         unknown=section.unknown,
         outcomes=OutcomeRules(dict(section.outcomes)),
+        bypass_when_unavailable=(section.on_unavailable or config.store.on_unavailable) == "bypass",
+        max_request_body=section.max_request_body,
         max_response_body=section.max_response_body,
         exclude_response_headers=frozenset(map(str.lower, section.exclude_response_headers)),
         docs_url=section.docs_url,
@@ -47,6 +49,11 @@ def _match(section: MatchSection) -> Match:
         tuple(map(HostPattern, section.hosts)),
         tuple(map(PathPattern, section.paths)),
     )
+
+
+def _in_progress(section: InProgressSection) -> InProgress:
+    wait_ms = section.wait_ms if section.action == "wait" else 0
+    return InProgress(section.status, section.retry_after_ms // 1000, wait_ms)
 
 
 def _scope_part(text: str) -> ScopePart:

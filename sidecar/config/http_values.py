@@ -5,6 +5,7 @@ from urllib.parse import urlsplit
 
 from sidecar.config.errors import RefusedError, quoted
 from sidecar.config.kinds import NOT_YET, Kind, near
+from sidecar.idempotency.fields import HOP_BY_HOP
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}")
 _LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
@@ -12,9 +13,6 @@ _HOST = re.compile(rf"(?:(?:\*\.)?{_LABEL}(?:\.{_LABEL})*|\[[0-9A-Fa-f:.]+\])(?:
 _OUTCOME_KEY = re.compile(r"[2-5][0-9][0-9]|[2-5]xx")
 _MAX_HOST, _MAX_PATH = 253, 1024
 _WILDCARD = re.compile(r"\*\*|\*")
-_HOP_BY_HOP = frozenset(
-    ("connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade")
-)
 _OWN = frozenset(("idempotency-attempt", "idempotent-replayed"))
 
 
@@ -77,7 +75,7 @@ def header_name() -> Kind[str]:
             raise RefusedError(f"{quoted(given)} is not a header name")
         if given.lower() == "host":
             raise RefusedError("Host is no header here: Envoy turns it into the authority")
-        if given.lower() in _HOP_BY_HOP:
+        if given.lower() in HOP_BY_HOP:
             raise RefusedError(f"{quoted(given)} belongs to one connection, not to the exchange")
         if given.lower() in _OWN:
             raise RefusedError(f"{quoted(given)} is set by the sidecar itself")

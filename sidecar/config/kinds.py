@@ -7,7 +7,7 @@ decides what it means. So `mode: off` is a mode, `503:` is a key and `0123` stay
 import difflib
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
 from pydantic import GetCoreSchemaHandler
@@ -88,6 +88,11 @@ def choice(noun: str, *accepted: TextT, later: tuple[str, ...] = ()) -> Kind[Tex
         return words[text]
 
     return Kind(noun, one_of(words), parse, type="word")
+
+
+def optional(kind: Kind[T]) -> Kind[T]:
+    """The same kind of value, or null."""
+    return replace(kind, allowed=f"{kind.allowed}, or null", null=True)
 
 
 def duration(low: str, high: str, *, whole_seconds: bool = False) -> Kind[int]:

@@ -12,7 +12,7 @@ from sidecar.config.environment import overlay
 from sidecar.config.errors import ConfigError, ConfigProblem, quoted
 from sidecar.config.file_reading import read_document, read_secret
 from sidecar.config.problems import explain
-from sidecar.config.schema import Config, ServerSection, StoreSection
+from sidecar.config.schema import Config, OriginSection, ServerSection, StoreSection
 from sidecar.config.store_url import holds_password
 from sidecar.idempotency.policy import Policies
 
@@ -28,6 +28,7 @@ class Settings:
 
     server: ServerSection
     store: StoreSection
+    origin: OriginSection
     policies: Policies
 
 
@@ -44,7 +45,7 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Settings:
     config = _validate(document, problems)
     if problems or config is None:
         raise ConfigError(sorted(problems, key=_order))
-    return Settings(config.server, config.store, compile_policies(config))
+    return Settings(config.server, config.store, config.origin, compile_policies(config))
 
 
 def _nothing() -> tuple[Document, list[ConfigProblem]]:

@@ -6,12 +6,22 @@ from pydantic import Field, ValidationInfo, field_validator
 
 from sidecar.config import http_values as http
 from sidecar.config.errors import RefusedError
-from sidecar.config.kinds import choice, duration, fixed, flag, not_yet, one_number, size, text, whole_number
+from sidecar.config.kinds import (
+    choice,
+    duration,
+    flag,
+    not_yet,
+    one_number,
+    optional,
+    size,
+    text,
+    whole_number,
+)
 from sidecar.config.quantities import format_duration
 from sidecar.config.section import Section
 from sidecar.idempotency.claim import UnknownPolicy
 from sidecar.idempotency.outcome import Outcome
-from sidecar.idempotency.policy import BodyMode, KeyFormat, Mode
+from sidecar.idempotency.policy import BodyMode, Execution, KeyFormat, Mode
 
 Method = Annotated[str, http.method()]
 Host = Annotated[str, http.host()]
@@ -20,8 +30,8 @@ HeaderName = Annotated[str, http.header_name()]
 ScopePartText = Annotated[str, http.scope_part()]
 OutcomeKey = Annotated[str, http.outcome_key()]
 OutcomeValue = Annotated[Outcome, choice("an outcome", *Outcome)]
-_Action = Literal["reject"]
-_Execution = Literal["inline"]
+WhenDown = Literal["reject", "bypass"]
+_Action = Literal["reject", "wait"]
 _KeyPlace = Literal["header"]
 
 
@@ -76,13 +86,15 @@ class FingerprintSection(Section):
 
 
 class InProgressSection(Section):
-    """What a duplicate is told while the first request still runs."""
+    """What happens to a duplicate while the first request still runs."""
 
-    action: Annotated[_Action, choice("an action", "reject", later=("wait",))] = Field(
-        default="reject", description="`reject` answers at once."
+    action: Annotated[_Action, choice("an action", "reject", "wait")] = Field(
+        default="reject",
+        description="`reject` refuses it at once; `wait` holds it until the first request is decided, then "
+        "answers as if it had come later, and refuses it only after `wait`.",
     )
     status: Annotated[int, one_number("a status for this", 409, 429)] = Field(
-        default=409, description="The status of that answer."
+        default=409, description="The status of the refusal."
     )
     retry_after_ms: Annotated[int, duration("1s", "1d", whole_seconds=True)] = Field(
         default=1_000, alias="retry_after", description="Its `Retry-After`."
@@ -90,7 +102,8 @@ class InProgressSection(Section):
     wait_ms: Annotated[int, duration("0s", "1h")] = Field(
         default=10_000,
         alias="wait",
-        description="How long to wait for the first request; unused while `action` is `reject`.",
+        description="How long to wait for the first request; unused while `action` is `reject`. "
+        "Envoy's own limits have to be longer: render its configuration again.",
     )
 
 
@@ -115,11 +128,20 @@ class PolicySection(Section):
         default=FingerprintSection(), description="What makes two requests the same."
     )
     in_progress: InProgressSection = Field(
-        default=InProgressSection(), description="What a duplicate is told while the first request runs."
+        default=InProgressSection(),
+        description="What happens to a duplicate while the first request runs.",
     )
-    execution: Annotated[_Execution, choice("a way to execute", "inline", later=("detached",))] = Field(
-        default="inline",
-        description="`inline`: Envoy forwards the request, the response is captured on its way back.",
+    execution: Annotated[Execution, choice("a way to execute", *Execution)] = Field(
+        default=Execution.INLINE,
+        description="`inline`: Envoy forwards the request, the response is captured on its way back; when "
+        "the client goes away, the call is cancelled and its outcome unknown. `detached`: the sidecar reads "
+        "the request and makes the call itself, at `origin.url`; the client may go away.",
+    )
+    deadline_ms: Annotated[int, duration("1s", "1h")] = Field(
+        default=60_000,
+        alias="deadline",
+        description="How long a detached call may take, to the last byte of its response; then its outcome "
+        "is unknown. Unused while `execution` is `inline`.",
     )
     lease_ms: Annotated[int, duration("1s", "1h")] = Field(
         default=30_000,
@@ -129,16 +151,21 @@ class PolicySection(Section):
     ttl_ms: Annotated[int, duration("1s", "365d")] = Field(
         default=86_400_000, alias="ttl", description="How long a key is remembered; longer than `lease`."
     )
-    tombstone_ms: Annotated[int, fixed("0s", 0, "a duration")] = Field(
+    tombstone_ms: Annotated[int, duration("0s", "365d")] = Field(
         default=0,
         alias="tombstone",
         description="How long after `ttl` a reuse is refused instead of executed.",
     )
-    unknown: Annotated[UnknownPolicy, choice("a way to treat it", UnknownPolicy.HOLD, later=("retry",))] = (
-        Field(
-            default=UnknownPolicy.HOLD,
-            description="What happens to retries when nobody knows the outcome: `hold` refuses them.",
-        )
+    unknown: Annotated[UnknownPolicy, choice("a way to treat it", *UnknownPolicy)] = Field(
+        default=UnknownPolicy.HOLD,
+        description="What happens to retries when nobody knows the outcome: `hold` refuses them until `ttl` "
+        "has passed; `retry` lets the next one with the same payload execute again, with a higher "
+        "`Idempotency-Attempt`.",
+    )
+    on_unavailable: Annotated[WhenDown | None, optional(choice("a reaction", "reject", "bypass"))] = Field(
+        default=None,
+        description="When the store does not answer: `reject` refuses keyed requests (503), "
+        "`bypass` forwards them unprotected, counted; null: as `store.on_unavailable` says.",
     )
     outcomes: dict[OutcomeKey, OutcomeValue] = Field(
         default={},
@@ -147,8 +174,8 @@ class PolicySection(Section):
     )
     max_request_body: Annotated[int, size("0", "1GiB")] = Field(
         default=10_485_760,
-        description="The most that is held in memory where a request body must be held; "
-        "no part of this version holds one.",
+        description="The largest request body that is held in memory, where it has to be: with `detached`, "
+        "and where `unknown: retry` takes over an earlier attempt. A larger one is refused (413).",
     )
     max_response_body: Annotated[int, size("0", "16MiB")] = Field(
         default=1_048_576,

@@ -1,4 +1,4 @@
-"""The shape of the configuration (CONTRACT §3): server, store and policies, one description per field."""
+"""The shape of the configuration (CONTRACT §3): one class per section, one description per field."""
 
 from typing import Annotated, Literal, Self
 
@@ -7,12 +7,13 @@ from pydantic import Field, SecretStr, ValidationInfo, field_validator, model_va
 from sidecar.config.endpoint import ENDPOINT_FORM, HOST_PORT_FORM, MAX_PORT, Endpoint, HostPort
 from sidecar.config.errors import RefusedError
 from sidecar.config.kinds import Kind, choice, duration, fixed, not_yet, text, whole_number
-from sidecar.config.policy_schema import PolicySection
+from sidecar.config.origin_url import ORIGIN_FORM, origin_url
+from sidecar.config.policy_schema import PolicySection, WhenDown
 from sidecar.config.section import Section
 from sidecar.config.store_url import is_memory, store_url
+from sidecar.idempotency.policy import Execution, Mode
 
 _Transport = Literal["grpcio"]
-_WhenDown = Literal["reject", "bypass"]
 
 
 class ServerSection(Section):
@@ -79,10 +80,10 @@ class StoreSection(Section):
     timeout_ms: Annotated[int, duration("1ms", "10s")] = Field(
         default=250, alias="timeout", description="How long one operation of the store may take."
     )
-    on_unavailable: Annotated[_WhenDown, choice("a reaction", "reject", "bypass")] = Field(
+    on_unavailable: Annotated[WhenDown, choice("a reaction", "reject", "bypass")] = Field(
         default="reject",
         description="When the store does not answer: `reject` refuses keyed requests (503), "
-        "`bypass` forwards them unprotected, counted.",
+        "`bypass` forwards them unprotected, counted. A policy may say otherwise.",
     )
     wait_replicas: Annotated[int, fixed("0", 0, "a whole number")] = Field(
         default=0, description="Redis: replicas that must acknowledge a claim."
@@ -92,11 +93,27 @@ class StoreSection(Section):
     )
 
 
+class OriginSection(Section):
+    """Where detached calls are made."""
+
+    url: Annotated[str | None, origin_url()] = Field(
+        default=None,
+        description="Where the sidecar makes the calls of detached policies: Envoy's origin listener, which "
+        "`envoy-config` renders for a unix socket or a loopback address, or the service itself. Needed where "
+        "a policy is `detached`; `up` sets it.",
+    )
+    max_concurrent: Annotated[int, whole_number(1, 65_536)] = Field(
+        default=256,
+        description="How many detached calls a worker makes at once; more wait, within their deadline.",
+    )
+
+
 class Config(Section):
     """The whole configuration."""
 
     server: ServerSection = Field(default=ServerSection(), description="Where the sidecar listens.")
     store: StoreSection = Field(default=StoreSection(), description="Where claims and records are kept.")
+    origin: OriginSection = Field(default=OriginSection(), description="Where detached calls are made.")
     policies: tuple[PolicySection, ...] = Field(
         default=(PolicySection(name="default"),),
         description="Which requests are protected, and how; the first that matches counts.",
@@ -122,4 +139,20 @@ class Config(Section):
                 "an empty list would protect nothing",
                 "at least one policy, or no such field for the default one",
             )
+        return policies
+
+    @field_validator("policies")
+    @classmethod
+    def _have_an_origin(
+        cls, policies: tuple[PolicySection, ...], info: ValidationInfo
+    ) -> tuple[PolicySection, ...]:
+        origin: OriginSection | None = info.data.get("origin")
+        for index, policy in enumerate(policies):
+            detached = policy.execution is Execution.DETACHED and policy.mode is not Mode.OFF
+            if detached and origin is not None and origin.url is None:
+                raise RefusedError(
+                    "detached calls are made at origin.url, which is not set",
+                    f"inline, or with origin.url: {ORIGIN_FORM}",
+                    at=(index, "execution"),
+                )
         return policies

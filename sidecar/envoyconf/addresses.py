@@ -33,6 +33,13 @@ class UnixAddress:
     path: str
 
 
+def listens_here(address: TcpAddress | UnixAddress) -> bool:
+    """Whether only this machine reaches it: a unix socket, or a loopback address."""
+    return isinstance(address, UnixAddress) or (
+        address.is_ip and ipaddress.ip_address(address.host).is_loopback
+    )
+
+
 def is_ip(host: str) -> bool:
     """Whether `host` is an IPv4 or IPv6 address rather than a name."""
     try:
@@ -85,3 +92,21 @@ def parse_endpoint(text: str) -> TcpAddress | UnixAddress:
     if len(path.encode()) > _UNIX_PATH_MAX:
         raise ValueError(f"{text!r} is too long; allowed: a path of at most {_UNIX_PATH_MAX} bytes")
     return UnixAddress(path)
+
+
+def parse_origin(text: str) -> TcpAddress | UnixAddress:
+    """Read where detached calls go: `unix:///absolute/path` or `http://host:port`; `localhost` is 127.0.0.1.
+
+    Raises:
+        ValueError: It is neither; the message says what is allowed.
+    """
+    scheme, _, rest = text.partition("://")
+    try:
+        address = parse_endpoint(text) if scheme == "unix" else parse_tcp(rest.removesuffix("/"))
+    except ValueError:
+        address = None
+    if scheme not in ("unix", "http") or address is None:
+        raise ValueError(f"{text!r} is not an origin; allowed: unix:///absolute/path or http://HOST:PORT")
+    if isinstance(address, TcpAddress) and address.host == "localhost":
+        return TcpAddress("127.0.0.1", address.port)
+    return address

@@ -1,4 +1,4 @@
-"""A whole Envoy: one listener, the idempotency filter, one upstream. What `up` and `demo` start."""
+"""A whole Envoy: a listener, the idempotency filter, one upstream. What `up` and `demo` start."""
 
 from envoy_data_plane.envoy.config.bootstrap.v3 import (
     Admin,
@@ -17,6 +17,7 @@ from envoy_data_plane.google.protobuf import Any, Struct
 from sidecar.envoyconf.addresses import UnixAddress
 from sidecar.envoyconf.connections import connection_manager
 from sidecar.envoyconf.inputs import EnvoyInputs, Upstream
+from sidecar.envoyconf.origin_listener import origin_listener
 from sidecar.envoyconf.sidecar_cluster import sidecar_cluster
 from sidecar.envoyconf.typed import plain, socket, to_yaml
 from sidecar.envoyconf.upstream_cluster import upstream_cluster
@@ -27,6 +28,8 @@ An Envoy 1.40 with the idempotency filter in front of one upstream.
 Made by: idempotency-sidecar envoy-config --format bootstrap. Change the policies in the sidecar's own
 configuration and render it again, for Envoy and the sidecar have to agree on them.
 Yours to change: the listener's address, and the endpoints of the clusters.
+A listener idempotency_origin, where it is there, is the sidecar's alone: what arrives there executes, so keep
+it off every network. Its socket has mode 0600; Envoy and the sidecar run as one user, or change that.
 Start it with: envoy --config-path THIS-FILE --disable-hot-restart
 """
 
@@ -45,13 +48,19 @@ def render_bootstrap(inputs: EnvoyInputs) -> str:
 def _bootstrap(inputs: EnvoyInputs, upstream: Upstream) -> Bootstrap:
     return Bootstrap(
         static_resources=BootstrapStaticResources(
-            listeners=[_listener(inputs, upstream)],
+            listeners=_listeners(inputs, upstream),
             clusters=[sidecar_cluster(inputs.endpoint_addresses), upstream_cluster(upstream)],
         ),
         layered_runtime=_runtime(),
         admin=_admin(inputs.admin_path),
         overload_manager=_limits(),
     )
+
+
+def _listeners(inputs: EnvoyInputs, upstream: Upstream) -> list[Listener]:
+    """The one for clients and, where a policy executes detached, the one for the sidecar's own calls."""
+    main, origin = _listener(inputs, upstream), inputs.origin_address
+    return [main] if origin is None else [main, origin_listener(inputs, origin)]
 
 
 def _listener(inputs: EnvoyInputs, upstream: Upstream) -> Listener:

@@ -6,35 +6,21 @@ What it does change keeps the sidecar and the service of one mind about a reques
 """
 
 from envoy_data_plane.envoy.config.core.v3 import Http1ProtocolOptions, Http2ProtocolOptions
-from envoy_data_plane.envoy.config.route.v3 import (
-    RetryPolicy,
-    Route,
-    RouteAction,
-    RouteConfiguration,
-    RouteMatch,
-    VirtualHost,
-)
-from envoy_data_plane.envoy.extensions.filters.http.router.v3 import Router
 from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import (
     HttpConnectionManager,
     HttpConnectionManagerPathWithEscapedSlashesAction,
     HttpConnectionManagerServerHeaderTransformation,
-    HttpFilter,
-    RequestIdExtension,
 )
-from envoy_data_plane.envoy.extensions.request_id.uuid.v3 import UuidRequestIdConfig
-from envoy_data_plane.google.protobuf import Any
 
 from sidecar.envoyconf.filter import idempotency_filter
-from sidecar.envoyconf.inputs import EnvoyInputs, Scheme, Upstream
-from sidecar.envoyconf.typed import seconds
-from sidecar.envoyconf.upstream_cluster import UPSTREAM_CLUSTER
-from sidecar.exchange.machine import ATTEMPT
+from sidecar.envoyconf.inputs import EnvoyInputs, Upstream
+from sidecar.envoyconf.routing import request_id, router, routes
+from sidecar.envoyconf.timing import stream_idle_ms
+from sidecar.envoyconf.typed import milliseconds, seconds
 from sidecar.idempotency.policy import Mode, Policies
 
 EscapedSlashes = HttpConnectionManagerPathWithEscapedSlashesAction
 
-_STREAM_IDLE_S = 300
 _REQUEST_HEADERS_S = 10
 _STREAMS_PER_CONNECTION = 100
 _STREAM_WINDOW = 65_536
@@ -50,23 +36,24 @@ def connection_manager(inputs: EnvoyInputs, upstream: Upstream) -> HttpConnectio
     * A client's `x-request-id` is kept, so that both sides of a complaint know the same id; where there is
       none, one is made.
     * No upgrades: what they carry cannot be processed. Envoy refuses them with 403.
-    * A stream that stays silent for five minutes is given up. Nothing else limits how long a call takes.
+    * A stream that stays silent for five minutes, or for longer than the policies allow themselves, is given
+      up. Nothing else limits how long a call takes.
     """
     return HttpConnectionManager(
         stat_prefix="ingress",
-        route_config=_routes(upstream),
-        http_filters=[idempotency_filter(inputs), _router()],
+        route_config=routes("ingress", upstream),
+        http_filters=[idempotency_filter(inputs), router()],
         http_protocol_options=Http1ProtocolOptions(enable_trailers=True),
         http2_protocol_options=_http2(),
         server_header_transformation=HttpConnectionManagerServerHeaderTransformation.PASS_THROUGH,
-        stream_idle_timeout=seconds(_STREAM_IDLE_S),
+        stream_idle_timeout=milliseconds(stream_idle_ms(inputs.policies)),
         request_headers_timeout=seconds(_REQUEST_HEADERS_S),
         use_remote_address=True,
         preserve_external_request_id=True,
         normalize_path=True,
         merge_slashes=True,
         path_with_escaped_slashes_action=escaped_slashes(inputs.policies),
-        request_id_extension=_request_id(),
+        request_id_extension=request_id(),
     )
 
 
@@ -88,49 +75,3 @@ def _http2() -> Http2ProtocolOptions:
         initial_stream_window_size=_STREAM_WINDOW,
         initial_connection_window_size=_CONNECTION_WINDOW,
     )
-
-
-def _request_id() -> RequestIdExtension:
-    """Without tracing there is no reason to write into an id, which Envoy does by default."""
-    config = UuidRequestIdConfig(pack_trace_reason=False)
-    return RequestIdExtension(typed_config=Any.pack(config))
-
-
-def _router() -> HttpFilter:
-    return HttpFilter(
-        name="envoy.filters.http.router", typed_config=Any.pack(Router(suppress_envoy_headers=True))
-    )
-
-
-def _routes(upstream: Upstream) -> RouteConfiguration:
-    """One route for everything.
-
-    `idempotency_attempt` is taken off: CGI and WSGI cannot tell it from `idempotency-attempt`, the sidecar's.
-    """
-    host = VirtualHost(name="upstream", domains=["*"], routes=[_route(upstream)])
-    return RouteConfiguration(
-        name="ingress", virtual_hosts=[host], request_headers_to_remove=[ATTEMPT.replace("-", "_")]
-    )
-
-
-def _route(upstream: Upstream) -> Route:
-    """To the upstream, without a limit on the whole call: a timeout of Envoy's makes an outcome unknown.
-
-    Retries are for `refused-stream` only, where HTTP/2 itself says that the request was not processed. Not
-    for `connect-failure`: after a retry Envoy reports the *last* attempt only, so the sidecar can no longer
-    tell whether an earlier one was sent, and a release that was certain (refused once, never sent) turns into
-    an outcome that nobody knows. Never after a reset, a status or a timeout, and no hedging: those execute
-    twice.
-
-    A TLS upstream is told the name it is called by, as certificates and virtual hosts go by it; others get
-    the client's own `Host`.
-    """
-    tls = upstream.scheme is Scheme.HTTPS
-    action = RouteAction(
-        cluster=UPSTREAM_CLUSTER,
-        host_rewrite_literal=upstream.authority if tls else None,
-        append_x_forwarded_host=tls,
-        timeout=seconds(0),
-        retry_policy=RetryPolicy(retry_on="refused-stream", num_retries=1),
-    )
-    return Route(name="everything", match=RouteMatch(prefix="/"), route=action)

@@ -4,7 +4,7 @@ from sidecar.envoyconf.bootstrap import render_bootstrap
 from sidecar.envoyconf.filter import render_filter
 from sidecar.envoyconf.inputs import EnvoyInputs, Upstream
 from sidecar.idempotency.patterns import PathPattern
-from sidecar.idempotency.policy import KeySource, Match, Policies, Policy
+from sidecar.idempotency.policy import Execution, KeySource, Match, Policies, Policy
 
 _WRITES = frozenset({"POST", "PATCH"})
 
@@ -18,17 +18,18 @@ def render_examples() -> dict[str, str]:
         listen="127.0.0.1:8080",
         upstream=Upstream.parse("http://127.0.0.1:3000"),
         admin_path="/run/idempotency/envoy-admin.sock",
+        origin="unix:///run/idempotency/origin.sock",
     )
     return {"bootstrap.yaml": render_bootstrap(inputs), "filter.yaml": render_filter(inputs)}
 
 
 def _payments() -> Policies:
-    """Refunds need a key, other payments may have one."""
+    """Refunds need a key, and go on when their client is gone; other payments may have one."""
     refunds = Match(methods=_WRITES, paths=(PathPattern("/v1/refunds"),))
     payments = Match(methods=_WRITES, paths=(PathPattern("/v1/payments/**"),))
     return Policies(
         (
-            Policy("refunds", match=refunds, key=KeySource(required=True)),
+            Policy("refunds", match=refunds, key=KeySource(required=True), execution=Execution.DETACHED),
             Policy("payments", match=payments),
         )
     )

@@ -1,5 +1,7 @@
 """The HTTP filter: ext_proc towards the sidecar, behind the matcher that skips what needs none."""
 
+from dataclasses import replace
+
 from envoy_data_plane.envoy.config.core.v3 import (
     BackoffStrategy,
     GrpcService,
@@ -22,8 +24,10 @@ from envoy_data_plane.google.protobuf import Any
 
 from sidecar.envoyconf.inputs import EnvoyInputs
 from sidecar.envoyconf.matcher import skip_matcher
+from sidecar.envoyconf.origin_listener import origin_listener
 from sidecar.envoyconf.sidecar_cluster import SIDECAR_CLUSTER, sidecar_cluster
-from sidecar.envoyconf.typed import milliseconds, plain, to_yaml
+from sidecar.envoyconf.timing import max_message_timeout_ms, message_timeout_ms, stream_idle_ms
+from sidecar.envoyconf.typed import Plain, milliseconds, plain, to_yaml
 
 _REQUEST_ATTRIBUTES = ["request.id"]
 _RESPONSE_ATTRIBUTES = [
@@ -32,8 +36,6 @@ _RESPONSE_ATTRIBUTES = [
     "upstream.address",
     "upstream.request_attempt_count",
 ]
-_LEAST_MESSAGE_TIMEOUT_MS = 1_000
-_LONGEST_WAIT_MS = 60_000
 _HOST_SELECTIONS = 5
 _BACK_OFF_MS = 5  # at most, before the other worker is tried; Envoy's default is 1 s
 _HEADER = """
@@ -56,15 +58,38 @@ What the rest of the configuration has to keep, for a key to be executed at most
 - The runtime flag envoy.reloadable_features.ext_proc_graceful_grpc_close is true, so that the sidecar
   sees exchanges end rather than break off.
 - failure_mode_allow stays at its default, false: without the sidecar, keyed requests are answered 503.
+- stream_idle_timeout of the listener is at least {idle}, the longest that a policy lets a request be silent.
+"""
+_ORIGIN_HEADER = """
+listeners:    put the entry among static_resources.listeners. It is the origin listener, where the sidecar
+              makes the calls of detached policies. Give it the route_config (or rds) of your own listener:
+              the same routes to the same clusters. It must not have the idempotency filter, nor one that
+              was passed already and counts or refuses a request the second time, such as rate limits.
+
+What the origin listener has to keep:
+- Nobody but the sidecar reaches it, for what arrives there executes: its address is a unix socket (mode 0600;
+  Envoy and the sidecar run as one user, or change it) or one of the loopback. Keep it out of every network.
+- The header_mutation filter stays first. By its header the sidecar knows whether an answer is the upstream's
+  or Envoy's own, and whether the request may have been sent; without it, every 5xx is an outcome unknown.
+- use_remote_address stays false: x-forwarded-for names the client already.
 """
 
 
 def render_filter(inputs: EnvoyInputs) -> str:
-    """The filter and the sidecar's cluster as YAML, under the keys where they belong."""
-    cluster = sidecar_cluster(inputs.endpoint_addresses)
-    return to_yaml(
-        _HEADER, {"http_filters": [plain(idempotency_filter(inputs))], "clusters": [plain(cluster)]}
-    )
+    """The filter, the sidecar's cluster and, where a policy needs it, the origin listener, as YAML.
+
+    Each stands under the key where it belongs.
+    """
+    entries: dict[str, list[Plain]] = {
+        "http_filters": [plain(idempotency_filter(inputs))],
+        "clusters": [plain(sidecar_cluster(inputs.endpoint_addresses))],
+    }
+    header = _HEADER.format(idle=f"{stream_idle_ms(inputs.policies) // 1000}s")
+    if inputs.origin_address is not None:
+        header += _ORIGIN_HEADER
+        theirs = replace(inputs, upstream=None)  # its routes are those of a configuration that we do not know
+        entries["listeners"] = [plain(origin_listener(theirs, inputs.origin_address))]
+    return to_yaml(header, entries)
 
 
 def idempotency_filter(inputs: EnvoyInputs) -> HttpFilter:
@@ -81,16 +106,15 @@ def _ext_proc(inputs: EnvoyInputs) -> ExternalProcessor:
     open streams. An exchange without a decision fails with 503, it never passes undecided. The default
     mutation rules suffice: the sidecar sets and removes headers of its own, none of the system's.
     """
-    timeout = message_timeout_ms(inputs.store_timeout_ms)
     return ExternalProcessor(
         grpc_service=_grpc_service(len(inputs.endpoints)),
         failure_mode_allow=False,
         processing_mode=_base_mode(),
         request_attributes=_REQUEST_ATTRIBUTES,
         response_attributes=_RESPONSE_ATTRIBUTES,
-        message_timeout=milliseconds(timeout),
+        message_timeout=milliseconds(message_timeout_ms(inputs.store_timeout_ms)),
         stat_prefix="idempotency",
-        max_message_timeout=milliseconds(max(_LONGEST_WAIT_MS, timeout)),
+        max_message_timeout=milliseconds(max_message_timeout_ms(inputs.policies, inputs.store_timeout_ms)),
         allow_mode_override=True,
         status_on_error=HttpStatus(code=StatusCode.ServiceUnavailable),
         allow_content_length_header=True,
@@ -117,15 +141,6 @@ def _grpc_service(workers: int) -> GrpcService:
         host_selection_retry_max_attempts=_HOST_SELECTIONS,
     )
     return GrpcService(envoy_grpc=client, retry_policy=again)
-
-
-def message_timeout_ms(store_timeout_ms: int) -> int:
-    """How long Envoy waits for one answer of the sidecar, in milliseconds.
-
-    Longer than two store operations that time out, so that the sidecar's own answer (`store-unavailable`)
-    comes before Envoy's 504, which explains nothing.
-    """
-    return max(_LEAST_MESSAGE_TIMEOUT_MS, 2 * store_timeout_ms + 500)
 
 
 def _base_mode() -> ProcessingMode:

@@ -4,8 +4,16 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 
-from sidecar.envoyconf.addresses import TcpAddress, UnixAddress, parse_endpoint, parse_listen, parse_tcp
-from sidecar.idempotency.policy import Policies
+from sidecar.envoyconf.addresses import (
+    TcpAddress,
+    UnixAddress,
+    listens_here,
+    parse_endpoint,
+    parse_listen,
+    parse_origin,
+    parse_tcp,
+)
+from sidecar.idempotency.policy import Execution, Mode, Policies
 
 _URL = re.compile(r"(?P<scheme>[a-z0-9]+)://(?P<authority>[^/?#@]+)/?")
 _ALLOWED = "allowed: http://HOST:PORT, https://HOST[:PORT] or h2c://HOST:PORT, without path, query or user"
@@ -73,10 +81,13 @@ class EnvoyInputs:
         store_timeout_ms: Longest wait for one store operation, in milliseconds.
         listen: Where Envoy listens, `ip:port` (bootstrap only).
         upstream: The service behind it (bootstrap only).
+        origin: Where the sidecar makes detached calls, `unix:///path` or `http://host:port`; needed where
+            a policy is detached. On a unix socket or the loopback it is a listener of this Envoy, unless it
+            is the upstream itself.
         admin_path: Unix socket of Envoy's own admin interface; None leaves it out (bootstrap only).
 
     Raises:
-        ValueError: An address is malformed, or there is no endpoint.
+        ValueError: An address is malformed, there is no endpoint, or a detached policy has no origin.
     """
 
     policies: Policies
@@ -85,6 +96,7 @@ class EnvoyInputs:
     listen: str = "127.0.0.1:8080"
     upstream: Upstream | None = None
     admin_path: str | None = None
+    origin: str | None = None
 
     def __post_init__(self) -> None:
         """Refuse what could not be rendered, before anything is."""
@@ -96,6 +108,12 @@ class EnvoyInputs:
         parse_listen(self.listen)
         if self.admin_path is not None:
             parse_endpoint(f"unix:{self.admin_path}")
+        if self.origin is not None:
+            parse_origin(self.origin)
+        elif self._executes_detached:
+            raise ValueError(
+                "a policy is detached and no origin is given; allowed: unix:///absolute/path or http://HOST:PORT"
+            )
 
     @property
     def endpoint_addresses(self) -> tuple[TcpAddress | UnixAddress, ...]:
@@ -106,3 +124,19 @@ class EnvoyInputs:
     def listen_address(self) -> TcpAddress:
         """The listener's address, read."""
         return parse_listen(self.listen)
+
+    @property
+    def origin_address(self) -> TcpAddress | UnixAddress | None:
+        """Where the origin listener is to be; None where there is to be none."""
+        if self.origin is None or not self._executes_detached:
+            return None
+        address = parse_origin(self.origin)
+        is_upstream = self.upstream is not None and address == self.upstream.address
+        return address if listens_here(address) and not is_upstream else None
+
+    @property
+    def _executes_detached(self) -> bool:
+        return any(
+            policy.execution is Execution.DETACHED and policy.mode is not Mode.OFF
+            for policy in self.policies.policies
+        )

@@ -37,7 +37,7 @@ from envoy_data_plane.xds.type.matcher.v3 import (
     StringMatcher,
 )
 
-from sidecar.exchange.machine import ATTEMPT
+from sidecar.exchange.core import ATTEMPT
 from sidecar.idempotency.patterns import PathPattern
 from sidecar.idempotency.policy import Mode, Policies, Policy
 

@@ -32,6 +32,7 @@ LISTEN = "IDEMPOTENCY__SERVER__LISTEN"
 ADMIN = "IDEMPOTENCY__SERVER__ADMIN"
 STORE_URL = "IDEMPOTENCY__STORE__URL"
 WORKERS = "IDEMPOTENCY__SERVER__WORKERS"
+ORIGIN_URL = "IDEMPOTENCY__ORIGIN__URL"
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +132,7 @@ class Stack:
         self.envoy_admin_path = directory / "envoy_admin.sock"
         self._cleanup.push_async_callback(self._supervisor.stop)
         config = self._config_file(directory)
-        environ = self._environ()
+        environ = self._environ(directory)
         settings = self._load(config, environ)
         admins = self._admins(settings)
         await self._start_store(settings, environ, directory)
@@ -149,9 +150,16 @@ class Stack:
         file.write_text(self.options.config_text, encoding="utf-8")
         return file
 
-    def _environ(self) -> dict[str, str]:
-        """The environment of the sidecar: what is given as an option outranks file and variables."""
-        given = {STORE_URL: self.options.store, WORKERS: self.options.workers}
+    def _environ(self, directory: Path) -> dict[str, str]:
+        """The environment of the sidecar: what is given as an option outranks file and variables.
+
+        So does the origin, which is this stack's own Envoy.
+        """
+        given = {
+            STORE_URL: self.options.store,
+            WORKERS: self.options.workers,
+            ORIGIN_URL: f"unix://{directory / 'origin.sock'}",
+        }
         chosen = {name: str(value) for name, value in given.items() if value is not None}
         return {**(os.environ if self.options.environ is None else self.options.environ), **chosen}
 
@@ -196,6 +204,7 @@ class Stack:
             listen=str(self._listen),
             upstream=self._upstream,
             admin_path=str(self.envoy_admin_path),
+            origin=settings.origin.url,
         )
         bootstrap = directory / "envoy.yaml"
         bootstrap.write_text(render_bootstrap(inputs), encoding="utf-8")

@@ -59,7 +59,7 @@ def test_everything_runs_in_order_and_the_closing_line_of_the_tests_is_the_last(
 
     assert run.returncode == 0, run.stderr
     made = re.findall(r"^made (\w+)$", run.stdout, re.MULTILINE)
-    assert made == ["install", "lint", "test", "containers", "demo"]
+    assert made == ["install", "lint", "test", "containers", "demo", "chaos"]
     assert "python -m compileall -q sidecar tests" in run.stdout
     assert run.stdout.splitlines()[-4:] == [
         *("container tests:", "=== 2 passed in 63.49s (0:01:03) ==="),
@@ -75,6 +75,7 @@ def test_everything_runs_in_order_and_the_closing_line_of_the_tests_is_the_last(
         ("test", "tests"),
         ("containers", "container tests"),
         ("demo", "demo"),
+        ("chaos", "chaos, two minutes"),
     ],
 )
 def test_the_first_step_that_fails_is_named_and_is_the_last(target: str, title: str, clone: Clone) -> None:

@@ -42,10 +42,11 @@ class Upstream:
 
 
 class Processor(grpc.GenericRpcHandler):
-    """Lets everything pass, and counts its streams."""
+    """Lets everything pass, counts its streams, and keeps the first message of each."""
 
     def __init__(self) -> None:
         self.streams = 0
+        self.heads: list[bytes] = []
 
     def service(
         self, handler_call_details: grpc.HandlerCallDetails
@@ -56,7 +57,8 @@ class Processor(grpc.GenericRpcHandler):
 
     async def _process(self, messages: AsyncIterator[bytes], _: object) -> AsyncIterator[bytes]:
         self.streams += 1
-        async for _message in messages:
+        async for message in messages:
+            self.heads.append(message)
             yield CONTINUE
 
 
@@ -69,6 +71,13 @@ class BareEnvoy:
     upstream: Upstream
     processor: Processor
     stop_processor: Callable[[], Awaitable[None]]
+    process: asyncio.subprocess.Process | None = None
+
+    async def kill(self) -> None:
+        """End Envoy at once."""
+        assert self.process is not None
+        self.process.kill()
+        await self.process.wait()
 
     async def send(self, method: str, path: str, *headers: str, host: str = "shop.example") -> bytes:
         """One HTTP/1.1 request without a body; the whole response."""
@@ -128,6 +137,7 @@ async def bare_envoy(
         config.write_text(render(port, served.sockets[0].getsockname()[1]), encoding="utf-8")
         process = await cleanup.enter_async_context(_process(envoy, config, directory / "envoy.log"))
         running = BareEnvoy(port, directory / "admin.sock", upstream, processor, stop)
+        running.process = process
         await _until_live(running, process)
         yield running
 

@@ -98,7 +98,8 @@ def around(snippet: str) -> str:
         "address": {"socket_address": {"address": "127.0.0.1", "port_value": 8080}},
         "filter_chains": [{"filters": [{"name": "http", "typed_config": manager}]}],
     }
-    return yaml.safe_dump({"static_resources": {"listeners": [listener], "clusters": pasted["clusters"]}})
+    listeners = [listener, *pasted.get("listeners", [])]
+    return yaml.safe_dump({"static_resources": {"listeners": listeners, "clusters": pasted["clusters"]}})
 
 
 def test_envoy_accepts_the_committed_bootstrap(envoy: str, tmp_path: Path) -> None:

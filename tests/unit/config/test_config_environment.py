@@ -52,7 +52,7 @@ def test_a_variable_sets_what_the_file_leaves_out(file: Path) -> None:
         POLICIES__0__OUTCOMES__503="record",
     )
 
-    assert settings.policies.bypass_when_unavailable
+    assert settings.policies.policies[0].bypass_when_unavailable
     (policy,) = settings.policies.policies
     assert policy.key.required
     assert policy.outcomes.overrides == {"5xx": "release", "503": "record"}
@@ -125,7 +125,7 @@ def test_an_unknown_name_is_an_error_that_says_the_near_one() -> None:
     assert complaints(None, STORE__URI="redis://redis", SERVR__WORKERS="1") == [
         (
             'IDEMPOTENCY__SERVR__WORKERS: servr: unknown field, did you mean "server"?',
-            "server, store, policies",
+            "server, store, origin, policies",
         ),
         (
             'IDEMPOTENCY__STORE__URI: store.uri: unknown field, did you mean "url"?',

@@ -6,10 +6,12 @@ import pytest
 
 from sidecar.config.endpoint import Endpoint, HostPort
 from sidecar.config.loading import Settings, load
+from sidecar.idempotency.claim import UnknownPolicy
 from sidecar.idempotency.outcome import Outcome
 from sidecar.idempotency.patterns import HostPattern, PathPattern
 from sidecar.idempotency.policy import (
     BodyMode,
+    Execution,
     FingerprintSpec,
     InProgress,
     KeyFormat,
@@ -45,6 +47,7 @@ def test_no_file_means_one_policy_with_the_defaults_of_the_domain() -> None:
     assert settings.store.url.get_secret_value() == "redis://127.0.0.1:6379/0"
     assert settings.store.prefix == "idem"
     assert settings.store.timeout_ms == 250
+    assert (settings.origin.url, settings.origin.max_concurrent) == (None, 256)
 
 
 @pytest.mark.parametrize("name", ["minimal", "empty-sections"])
@@ -98,17 +101,56 @@ def test_every_field_of_a_policy_reaches_the_domain() -> None:
                 in_progress=InProgress(429, 120),
                 ttl_ms=365 * 86_400_000,
                 outcomes=settings.policies.policies[0].outcomes,
+                max_request_body=1 << 30,
                 max_response_body=16 << 20,
                 exclude_response_headers=frozenset({"set-cookie", "x-trace"}),
                 docs_url="https://docs.example.com/errors#idempotency",
+                bypass_when_unavailable=True,
             ),
         ),
-        bypass_when_unavailable=True,
     )
     assert settings.policies.policies[0].outcomes.overrides == {
         "404": Outcome.RELEASE,
         "502": Outcome.RECORD,
     }
+
+
+def test_what_outlives_its_client_reaches_the_domain() -> None:
+    settings = loaded("detached")
+    transfers, _ = settings.policies.policies
+
+    assert settings.origin.url == "unix:///run/idempotency/origin.sock"
+    assert settings.origin.max_concurrent == 32
+    assert (transfers.execution, transfers.deadline_ms) == (Execution.DETACHED, 300_000)
+    assert transfers.in_progress == InProgress(wait_ms=90_000)
+    assert (transfers.unknown, transfers.tombstone_ms) == (UnknownPolicy.RETRY, 30 * 86_400_000)
+    assert transfers.max_request_body == 65_536
+
+
+def test_a_wait_counts_only_where_the_action_is_to_wait() -> None:
+    _, notes = loaded("detached").policies.policies
+
+    assert notes.in_progress.wait_ms == 0
+
+
+def test_a_policy_may_say_for_itself_what_happens_without_a_store() -> None:
+    transfers, notes = loaded("detached").policies.policies
+
+    assert not transfers.bypass_when_unavailable
+    assert notes.bypass_when_unavailable, "the store section's word stands where the policy says nothing"
+
+
+@pytest.mark.parametrize(
+    "url", ["unix:///run/o.sock", "http://127.0.0.1:8081", "http://[::1]:8081", "http://orders:80"]
+)
+def test_detached_calls_go_to_a_socket_or_an_address(url: str) -> None:
+    assert load(None, {"IDEMPOTENCY__ORIGIN__URL": url}).origin.url == url
+
+
+def test_a_policy_that_is_off_needs_no_origin() -> None:
+    environ = {"IDEMPOTENCY__POLICIES__0__EXECUTION": "detached", "IDEMPOTENCY__POLICIES__0__MODE": "off"}
+
+    assert load(None, environ).origin.url is None
 
 
 def test_workers_on_ports_may_stand_next_to_admin_ports_of_another_host() -> None:

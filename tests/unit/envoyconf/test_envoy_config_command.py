@@ -40,6 +40,19 @@ def test_a_bootstrap_is_printed_for_an_upstream(config: str) -> None:
     assert listener["address"]["socket_address"] == {"address": "127.0.0.1", "port_value": 8081}
 
 
+def test_a_detached_policy_has_its_origin_listener_in_the_bootstrap(tmp_path: Path) -> None:
+    file = tmp_path / "detached.yaml"
+    file.write_text(
+        "origin: {url: unix:///run/idempotency/origin.sock}\npolicies: [{name: slow, execution: detached}]\n"
+    )
+
+    code, out, err = run("--config", str(file), "--upstream", "http://127.0.0.1:3000")
+
+    assert (code, err) == (0, "")
+    addresses = [listener["address"] for listener in yaml.safe_load(out)["static_resources"]["listeners"]]
+    assert {"pipe": {"path": "/run/idempotency/origin.sock", "mode": 0o600}} in addresses
+
+
 def test_a_filter_needs_no_upstream(config: str) -> None:
     code, out, _ = run("--config", config, "--format", "filter")
 

@@ -8,7 +8,7 @@ import yaml
 
 from sidecar.envoyconf.bootstrap import render_bootstrap
 from sidecar.envoyconf.examples import render_examples
-from sidecar.envoyconf.filter import message_timeout_ms, render_filter
+from sidecar.envoyconf.filter import render_filter
 from sidecar.envoyconf.inputs import EnvoyInputs, Upstream
 from sidecar.envoyconf.upstream_cluster import system_ca_bundle
 from sidecar.idempotency.patterns import PathPattern
@@ -56,11 +56,6 @@ def http_protocol(cluster: dict[str, Any]) -> dict[str, Any]:
 def route(rendered: dict[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = manager(rendered)["route_config"]["virtual_hosts"][0]["routes"][0]["route"]
     return found
-
-
-@pytest.mark.parametrize(("store_ms", "envoy_ms"), [(1, 1000), (250, 1000), (251, 1002), (10_000, 20_500)])
-def test_envoy_outwaits_two_store_operations(store_ms: int, envoy_ms: int) -> None:
-    assert message_timeout_ms(store_ms) == envoy_ms
 
 
 def test_the_timeouts_reach_the_filter() -> None:
