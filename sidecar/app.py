@@ -4,24 +4,35 @@ import asyncio
 import contextlib
 import signal
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
+from typing import Any
 
 import structlog
 
 from sidecar.admin.server import AdminServer
 from sidecar.config.loading import Settings
+from sidecar.exchange.effects import Execute, StoreEffect
+from sidecar.exchange.events import OriginEvent, StoreEvent
+from sidecar.extproc.driver import Perform
 from sidecar.extproc.server import ExchangeServer
 from sidecar.extproc.transport.grpcio import GrpcioTransport
+from sidecar.idempotency.policy import Execution
+from sidecar.origin.client import OriginClient
+from sidecar.origin.performing import OriginPerformer
+from sidecar.store.breaker import Breaker
 from sidecar.store.opening import open_store
 from sidecar.store.performing import StorePerformer
 from sidecar.store.port import Store, StoreError
+from sidecar.store.repeating import RepeatedWrites
 from sidecar.telemetry import logging
 from sidecar.telemetry.metrics import Metrics
 from sidecar.telemetry.observer import Telemetry
 
-DRAIN_S = 30.0
-"""How long exchanges under way may take to end after SIGTERM, in seconds."""
+LEAST_DRAIN_S = 30.0
+"""How long exchanges under way may take to end after SIGTERM, in seconds; detached calls have theirs."""
 _PROBE_EVERY_S = 1.0
+_KEEPING_S = 5.0
+"""For the outcome of a call to be kept, in seconds."""
 
 
 class StartError(Exception):
@@ -51,15 +62,19 @@ class Worker:
         self._log = structlog.get_logger("sidecar").bind(worker=index)
         self._telemetry = Telemetry(Metrics())
         try:
-            self._store: Store = open_store(
+            store = open_store(
                 settings.store.url.get_secret_value(),
                 prefix=settings.store.prefix,
                 timeout_ms=settings.store.timeout_ms,
             )
         except ValueError as error:
             raise StartError(str(error)) from error
-        performer = StorePerformer(self._store, self._telemetry.stored, time.perf_counter)
-        exchanges = ExchangeServer(lambda: settings.policies, performer.perform, self._telemetry)
+        telemetry = self._telemetry
+        self._store: Store = Breaker(store, time.monotonic, on_change=telemetry.circuit)
+        self._repeats = RepeatedWrites(self._store, telemetry.stored, telemetry.repeated, time.perf_counter)
+        self._origin = _origin(settings)
+        self._drain_s = _drain_s(settings)
+        exchanges = ExchangeServer(lambda: settings.policies, self._performer(), self._telemetry)
         workers = settings.server.workers
         self._endpoint = settings.server.listen.for_worker(index, workers)
         self._transport = GrpcioTransport(self._endpoint.address, exchanges.accept)
@@ -71,11 +86,24 @@ class Worker:
         self._unready: str | None = "the store has not answered yet"
         self._draining = False
 
+    def _performer(self) -> Perform:
+        """What performs the effects of exchanges: the store, and the origin where calls are detached."""
+        storing = StorePerformer(self._store, self._telemetry.stored, time.perf_counter, self._repeats)
+        calling = OriginPerformer(self._origin, self._telemetry.called, time.perf_counter)
+
+        def perform(effect: StoreEffect | Execute) -> Coroutine[Any, Any, StoreEvent | OriginEvent]:
+            return calling.perform(effect) if isinstance(effect, Execute) else storing.perform(effect)
+
+        return perform
+
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator["Worker"]:
         """Start everything, keep readiness true to the store, and let go of everything at the end."""
         async with contextlib.AsyncExitStack() as stack:
             stack.push_async_callback(self._store.close)
+            stack.push_async_callback(self._repeats.drain, 0)
+            if self._origin is not None:
+                stack.push_async_callback(self._origin.close)
             try:
                 await self._admin.start()
                 stack.push_async_callback(self._admin.stop)
@@ -89,14 +117,17 @@ class Worker:
             yield self
 
     async def drain(self) -> None:
-        """Become unready, let the exchanges under way end within `DRAIN_S`, and stop."""
-        self._log.info("draining", in_flight=self._telemetry.open_exchanges)
+        """Become unready, let the exchanges under way end and their outcomes be kept, and stop."""
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + self._drain_s
+        self._log.info("draining", in_flight=self._telemetry.open_exchanges, within_s=self._drain_s)
         await self._become("draining")
         self._draining = True
-        await self._transport.stop(DRAIN_S)
+        await self._transport.stop(self._drain_s)
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(DRAIN_S):
+            async with asyncio.timeout_at(deadline):
                 await self._telemetry.idle()
+        await self._repeats.drain(max(0.0, deadline - clock()))
         self._log.info("stopped", in_flight=self._telemetry.open_exchanges)
 
     async def _probe_store(self) -> None:
@@ -118,6 +149,19 @@ class Worker:
         else:
             self._log.warning("not ready", reason=unready)
         await self._transport.set_serving(unready is None)
+
+
+def _drain_s(settings: Settings) -> float:
+    """How long the drain may take: a detached call that has begun is let end, or reach its deadline."""
+    policies = settings.policies.policies
+    deadlines = [policy.deadline_ms / 1000 for policy in policies if policy.execution is Execution.DETACHED]
+    return max([LEAST_DRAIN_S, *(deadline + _KEEPING_S for deadline in deadlines)])
+
+
+def _origin(settings: Settings) -> OriginClient | None:
+    """The client of detached calls; None where no origin is configured, and so no policy is detached."""
+    origin = settings.origin
+    return OriginClient(origin.url, max_concurrent=origin.max_concurrent) if origin.url else None
 
 
 async def _signalled() -> None:

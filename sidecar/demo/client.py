@@ -9,6 +9,7 @@ import aiohttp
 
 PAYMENTS = "/v1/payments"
 PAYOUTS = "/v1/payouts"
+TRANSFERS = "/v1/transfers"
 
 _PATIENCE_S = 15.0
 

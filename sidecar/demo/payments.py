@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from aiohttp import web
 
+PATHS = ("/v1/payments", "/v1/payouts", "/v1/transfers")
 LONGEST_S = 5.0
 
 _SHUTDOWN_S = 0.05
@@ -30,7 +31,7 @@ class Ledger:
 
 
 def payments(ledger: Ledger) -> web.Application:
-    """POST `{"reference", "amount", "takes_s"}` to `/v1/payments` or `/v1/payouts`: 201 after `takes_s`."""
+    """POST `{"reference", "amount", "takes_s"}` to any of `PATHS`: 201 after `takes_s`."""
 
     async def pay(request: web.Request) -> web.Response:
         order = await request.json()
@@ -43,8 +44,8 @@ def payments(ledger: Ledger) -> web.Application:
         )
 
     service = web.Application()
-    service.router.add_post("/v1/payments", pay)
-    service.router.add_post("/v1/payouts", pay)
+    for path in PATHS:
+        service.router.add_post(path, pay)
     return service
 
 

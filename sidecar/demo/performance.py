@@ -13,12 +13,17 @@ from sidecar.demo.scenes import SCRIPTS, Scene
 from sidecar.supervision.logs import Sink
 from sidecar.supervision.stack import Stack, StackOptions
 
-# What a team with these two endpoints would write: a payout without a key is a bug of its caller.
+# What a team with these endpoints would write: a payout without a key is a bug of its caller, and a transfer
+# is slow, so it is executed whether or not the caller stays, and whoever asks again waits for it.
 CONFIGURATION = """\
 policies:
   - name: payouts
     match: {methods: [POST], paths: ["/v1/payouts/**"]}
     key: {required: true}
+  - name: transfers
+    match: {methods: [POST], paths: ["/v1/transfers/**"]}
+    execution: detached
+    in_progress: {action: wait, wait: 5s}
   - name: payments
     match: {methods: [POST], paths: ["/v1/payments/**"]}
 """

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import aiohttp
 
-from sidecar.demo.client import PAYOUTS, Answer, Client, Order
+from sidecar.demo.client import PAYOUTS, TRANSFERS, Answer, Client, Order
 from sidecar.demo.payments import Ledger
 
 DUPLICATES = 20
@@ -166,6 +166,24 @@ async def impatient_client(client: Client, order: Order) -> Act:
     )
 
 
+async def patient_sidecar(client: Client, order: Order) -> Act:
+    """A client gives up on a call that goes on without it; its retries wait for the answer, and get it."""
+    gave_up = await _gives_up(client, order)
+    answers = await asyncio.gather(*(client.send(order) for _ in range(DUPLICATES)))
+    return Act(
+        [
+            Exchange(f"{order}, takes {order.takes_s:g} s", _silence(gave_up)),
+            Exchange(f"the same again, {DUPLICATES} times at once", _counted(answers)),
+        ],
+        {
+            "no answer in time": gave_up,
+            f"{DUPLICATES} times 201": all(answer.status == 201 for answer in answers),
+            "each a replay": all(answer.is_replay for answer in answers),
+            "all the same bytes": len({answer.body for answer in answers}) == 1,
+        },
+    )
+
+
 async def _gives_up(client: Client, order: Order) -> bool:
     try:
         await client.send(order, patience_s=GIVES_UP_AFTER_S)
@@ -223,5 +241,12 @@ SCRIPTS = (
         Order("impatient", 9900, "order-5", takes_s=1.5),
         1,
         impatient_client,
+    ),
+    Script(
+        "Gives up, detached",
+        "the call goes on, and the retries wait for its answer",
+        Order("detached", 5600, "order-6", path=TRANSFERS, takes_s=1.5),
+        1,
+        patient_sidecar,
     ),
 )

@@ -1,7 +1,7 @@
 """A response being captured as it passes, within the policy's limit."""
 
 from sidecar.exchange.events import ResponseHeaders
-from sidecar.idempotency.fields import Fields, first
+from sidecar.idempotency.fields import Fields, content_length, first, values
 from sidecar.idempotency.policy import Policy
 from sidecar.idempotency.record import Record
 from sidecar.idempotency.replay import storable
@@ -20,7 +20,7 @@ class Capture:
         self._head = head
         self._excluded = policy.exclude_response_headers
         self._limit = policy.max_response_body
-        self._kept: list[bytes] | None = []
+        self._kept: bytearray | None = bytearray()
         self._seen = 0
         self._left = _content_length(head)
 
@@ -30,9 +30,13 @@ class Capture:
         if self._left is not None:
             self._left -= len(data)
         if self._seen > self._limit:
-            self._kept = None
-        elif self._kept is not None and data:
-            self._kept.append(data)
+            self.let_go()
+        elif self._kept is not None:
+            self._kept += data
+
+    def let_go(self) -> None:
+        """Keep nothing of the body: it is too large."""
+        self._kept = None
 
     @property
     def has_whole_body(self) -> bool:
@@ -46,22 +50,25 @@ class Capture:
         return self._left is not None and self._left <= 0
 
     def record(self, fingerprint: bytes | None, trailers: Fields = ()) -> Record:
-        """The record of the finished response; without a fingerprint it cannot be replayed."""
-        replayable = self._kept is not None and fingerprint is not None
+        """The record of the finished response.
+
+        It cannot be replayed without a fingerprint; nor with both trailers and several Set-Cookie, for which
+        Envoy has no form of reply that loses neither.
+        """
+        headers = storable(self._head.headers, self._excluded)
+        kept_trailers = storable(trailers, self._excluded)
+        lossless = not kept_trailers or len(values(headers, "set-cookie")) < 2
+        kept = self._kept if fingerprint is not None and lossless else None
         return Record(
             status=self._head.status,
-            headers=storable(self._head.headers, self._excluded),
-            body=b"".join(self._kept or ()) if replayable else b"",
-            trailers=storable(trailers, self._excluded),
+            headers=headers,
+            body=bytes(kept or b""),
+            trailers=kept_trailers,
             fingerprint=fingerprint,
-            replayable=replayable,
+            replayable=kept is not None,
         )
 
 
 def _content_length(head: ResponseHeaders) -> int | None:
     """The length after which the response is complete; None where only its end can tell."""
-    announced = first(head.headers, "content-length")
-    countable = announced is not None and announced.isdigit() and len(announced) < 20
-    if announced is None or not countable or first(head.headers, "trailer") is not None:
-        return None
-    return int(announced)
+    return None if first(head.headers, "trailer") is not None else content_length(head.headers)

@@ -1,4 +1,4 @@
-"""What an exchange wants done: answers to Envoy, operations of the store, a timer, things to count."""
+"""What an exchange wants done: answers to Envoy, store operations, a call, a timer, things to count."""
 
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -7,6 +7,7 @@ from sidecar.idempotency.claim import Claim, UnknownPolicy, UnknownReason
 from sidecar.idempotency.fields import Fields
 from sidecar.idempotency.outcome import Outcome
 from sidecar.idempotency.record import Record
+from sidecar.idempotency.request import Request
 
 # --- Answers. Outside full duplex each of Envoy's messages gets exactly one.
 
@@ -29,6 +30,27 @@ class ForwardRequest:
 @dataclass(frozen=True, slots=True)
 class ReadRequestBody:
     """Keep holding the request's head and show its body, which is then not forwarded."""
+
+
+@dataclass(frozen=True, slots=True)
+class HoldRequest:
+    """Keep holding the request's head and show its body, which `ForwardHeld` may forward later."""
+
+
+@dataclass(frozen=True, slots=True)
+class ForwardHeld:
+    """Forward a request that was held, head and body, as attempt `attempt`, and show its response."""
+
+    attempt: int
+    body: bytes
+    has_trailers: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ExtendTimeout:
+    """Wait up to `timeout_ms` for the answer to the request's head; not an answer itself."""
+
+    timeout_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +99,9 @@ Answer: TypeAlias = (
     PassRequest
     | ForwardRequest
     | ReadRequestBody
+    | HoldRequest
+    | ForwardHeld
+    | ExtendTimeout
     | PassRequestBody
     | PassRequestTrailers
     | PassResponseHeaders
@@ -127,14 +152,59 @@ class MarkUnknown:
     fingerprint: bytes | None
 
 
-StoreEffect: TypeAlias = TakeClaim | Renew | Complete | Release | MarkUnknown
+@dataclass(frozen=True, slots=True)
+class NoteFingerprint:
+    """Keep the fingerprint with the claim in flight; comes back as `Noted` or `NotingFailed`."""
 
-# --- Time, and what operators see.
+    claim: Claim
+    fingerprint: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class AwaitOwner:
+    """Wait for the owner of an id to be done; comes back as `OwnerGone` or `WaitFailed`.
+
+    It is called off when the exchange leaves WAITING.
+    """
+
+    claim_id: str
+    timeout_ms: int
+
+
+SettleEffect: TypeAlias = Complete | Release | MarkUnknown
+StoreEffect: TypeAlias = TakeClaim | Renew | NoteFingerprint | AwaitOwner | SettleEffect
+
+# --- The origin.
+
+
+@dataclass(frozen=True, slots=True)
+class Execute:
+    """Make the call, detached from the client; comes back as `Executed` or `ExecutionFailed`.
+
+    `request` has the header fields as they are to be sent, without those about a connection.
+    `deadline_ms` is in milliseconds, `max_response_body` in bytes.
+    """
+
+    request: Request
+    body: bytes
+    deadline_ms: int
+    max_response_body: int
+
+
+# --- Time, and what operators see. An exchange has one timer: a new one replaces the one before, and leaving
+# the states that have one (`states.TIMED`) stops it.
 
 
 @dataclass(frozen=True, slots=True)
 class RenewLater:
     """Bring `RenewalDue` in `after_ms` milliseconds."""
+
+    after_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class WaitAtMost:
+    """Bring `WaitOver` in `after_ms` milliseconds."""
 
     after_ms: int
 
@@ -160,4 +230,5 @@ class CountOutcome:
     request_id: str
 
 
-Effect: TypeAlias = Answer | StoreEffect | RenewLater | Count | CountOutcome
+TimerEffect: TypeAlias = RenewLater | WaitAtMost
+Effect: TypeAlias = Answer | StoreEffect | Execute | TimerEffect | Count | CountOutcome

@@ -1,9 +1,10 @@
-"""What can happen to an exchange: Envoy's messages, the end of its stream, the store's answers, a timer."""
+"""What can happen to an exchange: Envoy's messages, the stream's end, answers of store and origin, time."""
 
 from dataclasses import dataclass
+from enum import Enum, auto
 from typing import TypeAlias
 
-from sidecar.idempotency.claim import Claimed, InFlight, Recorded, Unknown
+from sidecar.idempotency.claim import Claimed, Expired, InFlight, Recorded, Unknown
 from sidecar.idempotency.fields import Fields
 from sidecar.idempotency.outcome import Origin
 from sidecar.idempotency.request import Request
@@ -65,10 +66,12 @@ class ClaimFailed:
     """The store gave no answer to the claim, which may nevertheless have been taken.
 
     `unavailable` is false where the store answered with something that cannot be read: then nothing is
-    known about the key and nothing may pass, whatever the policy says of an unavailable store.
+    known about the key and nothing may pass, whatever the policy says of an unavailable store. `asked` is
+    false where nothing was sent to it: then there can be no claim to drop.
     """
 
     unavailable: bool
+    asked: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,12 +103,83 @@ class RenewalFailed:
     """The store gave no answer to `Renew`."""
 
 
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """The store answered `NoteFingerprint`. Not `held`: the claim is no longer ours."""
+
+    held: bool
+
+
+@dataclass(frozen=True, slots=True)
+class NotingFailed:
+    """The store gave no answer to `NoteFingerprint`; it may have been done."""
+
+
+@dataclass(frozen=True, slots=True)
+class OwnerGone:
+    """The owner of the claim is done, or may be: ask for the claim again."""
+
+
+@dataclass(frozen=True, slots=True)
+class WaitFailed:
+    """The store cannot say when the owner is done."""
+
+
+@dataclass(frozen=True, slots=True)
+class WaitOver:
+    """The time given to `WaitAtMost` has passed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Executed:
+    """The origin answered a detached execution, to its end.
+
+    `body` is None where it was larger than the policy's `max_response_body`: it was read and let go.
+    """
+
+    status: int
+    headers: Fields
+    body: bytes | None
+    trailers: Fields
+    origin: Origin
+
+
+class Failure(Enum):
+    """Why a detached execution has no answer."""
+
+    NEVER_SENT = auto()
+    """Nothing of it was sent."""
+    LOST = auto()
+    """It may have been sent, and its answer did not come, or not to its end."""
+    DEADLINE = auto()
+    """It was sent, and not answered within the policy's deadline."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutionFailed:
+    """A detached execution has no answer."""
+
+    failure: Failure
+
+
 EnvoyEvent: TypeAlias = (
     RequestHeaders | RequestBody | RequestTrailers | ResponseHeaders | ResponseBody | ResponseTrailers
 )
-ClaimEvent: TypeAlias = Claimed | InFlight | Recorded | Unknown | ClaimFailed
-StoreEvent: TypeAlias = ClaimEvent | Settled | SettlingFailed | Renewed | RenewalFailed
-Event: TypeAlias = EnvoyEvent | StreamEnded | StoreEvent | RenewalDue
+ClaimEvent: TypeAlias = Claimed | InFlight | Recorded | Unknown | Expired | ClaimFailed
+StoreEvent: TypeAlias = (
+    ClaimEvent
+    | Settled
+    | SettlingFailed
+    | Renewed
+    | RenewalFailed
+    | Noted
+    | NotingFailed
+    | OwnerGone
+    | WaitFailed
+)
+OriginEvent: TypeAlias = Executed | ExecutionFailed
+TimerEvent: TypeAlias = RenewalDue | WaitOver
+Event: TypeAlias = EnvoyEvent | StreamEnded | StoreEvent | OriginEvent | TimerEvent
 
 __all__ = [
     "ClaimEvent",
@@ -113,7 +187,15 @@ __all__ = [
     "Claimed",
     "EnvoyEvent",
     "Event",
+    "Executed",
+    "ExecutionFailed",
+    "Expired",
+    "Failure",
     "InFlight",
+    "Noted",
+    "NotingFailed",
+    "OriginEvent",
+    "OwnerGone",
     "Recorded",
     "RenewalDue",
     "RenewalFailed",
@@ -128,5 +210,8 @@ __all__ = [
     "SettlingFailed",
     "StoreEvent",
     "StreamEnded",
+    "TimerEvent",
     "Unknown",
+    "WaitFailed",
+    "WaitOver",
 ]

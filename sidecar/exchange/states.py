@@ -13,7 +13,13 @@ from sidecar.exchange.events import (
     Claimed,
     ClaimFailed,
     Event,
+    Executed,
+    ExecutionFailed,
+    Expired,
     InFlight,
+    Noted,
+    NotingFailed,
+    OwnerGone,
     Recorded,
     RenewalDue,
     RenewalFailed,
@@ -28,6 +34,8 @@ from sidecar.exchange.events import (
     SettlingFailed,
     StreamEnded,
     Unknown,
+    WaitFailed,
+    WaitOver,
 )
 
 
@@ -36,11 +44,16 @@ class State(Enum):
 
     AWAITING_REQUEST = "Waiting for the request's head."
     CLAIMING = "Waiting for the store's answer to the claim; Envoy holds the request."
+    WAITING = "Waiting for the owner of the claim to be done; Envoy holds the request."
     COMPARING = "Waiting for the rest of a duplicate's body, to compare it with the record's fingerprint."
+    HOLDING = "Waiting for the rest of the request, none of which may be sent before all of it is known."
     FORWARDING = "Waiting for the rest of the request, which is being forwarded."
+    NOTING = "Waiting for the store to keep the request's fingerprint; what would make it whole is held."
     AWAITING_RESPONSE = "Waiting for the response; the whole request has been forwarded."
     CAPTURING_EARLY = "Waiting for the rest of a response that began before the request had ended."
     CAPTURING = "Waiting for the rest of the response."
+    EXECUTING = "Waiting for the answer to a detached execution."
+    EXECUTING_ALONE = "Waiting for the answer to a detached execution; the stream is gone."
     SETTLING = "Waiting for the store to keep the outcome; the end of the response is held until then."
     PASSING = "Waiting for the end of the stream; whatever still comes passes."
     ANSWERED = "Waiting for the end of the stream; the client has been answered here."
@@ -60,6 +73,14 @@ class Transition:
 S = State
 Row = tuple[State, type[Event], Transition]
 
+_SENDING = frozenset({S.HOLDING, S.FORWARDING, S.NOTING})
+_RESPONDING = frozenset({S.AWAITING_RESPONSE, S.CAPTURING_EARLY, S.CAPTURING})
+LEASED = _SENDING | _RESPONDING | {S.EXECUTING, S.EXECUTING_ALONE}
+"""Where the claim is held and its lease renewed."""
+
+TIMED = LEASED | {S.CLAIMING, S.WAITING}
+"""Where the timer may run: for the next renewal, or for the end of a wait."""
+
 
 def _on(state: State, event: type[Event], action: str, *targets: State) -> Row:
     return (state, event, Transition(action, frozenset(targets or (state,))))
@@ -67,8 +88,12 @@ def _on(state: State, event: type[Event], action: str, *targets: State) -> Row:
 
 def _rows() -> Iterator[Row]:
     yield from _before_the_claim()
-    yield from _while_executing()
+    yield from _while_sending()
+    yield from _while_responding()
+    yield from _while_executing_detached()
+    yield from _on_the_lease()
     yield from _after_the_decision()
+    yield from _too_late_to_matter()
 
 
 def _before_the_claim() -> Iterator[Row]:
@@ -77,16 +102,24 @@ def _before_the_claim() -> Iterator[Row]:
     yield _on(S.AWAITING_REQUEST, ResponseHeaders, "pass_on", S.PASSING)
     yield _on(S.AWAITING_REQUEST, StreamEnded, "close", S.CLOSED)
 
-    yield _on(S.CLAIMING, Claimed, "forward", S.FORWARDING, S.AWAITING_RESPONSE)
-    yield _on(S.CLAIMING, InFlight, "refuse_in_flight", S.ANSWERED)
+    begun = (S.HOLDING, S.FORWARDING, S.NOTING, S.AWAITING_RESPONSE, S.EXECUTING, S.ANSWERED)
+    yield _on(S.CLAIMING, Claimed, "begin", *begun)
+    yield _on(S.CLAIMING, InFlight, "meet_owner", S.WAITING, S.ANSWERED)
     yield _on(S.CLAIMING, Recorded, "consult_record", S.COMPARING, S.ANSWERED)
     yield _on(S.CLAIMING, Unknown, "refuse_unknown", S.ANSWERED)
+    yield _on(S.CLAIMING, Expired, "refuse_expired", S.ANSWERED)
     yield _on(S.CLAIMING, ClaimFailed, "cope_without_claim", S.ANSWERED, S.PASSING)
+    yield _on(S.CLAIMING, WaitOver, "lose_patience_soon")
     yield _on(S.CLAIMING, StreamEnded, "abandon", S.ABANDONED)
+
+    yield _on(S.WAITING, OwnerGone, "claim_again", S.CLAIMING)
+    yield _on(S.WAITING, WaitFailed, "give_up_waiting", S.CLAIMING)
+    yield _on(S.WAITING, WaitOver, "lose_patience", S.ANSWERED)
+    yield _on(S.WAITING, StreamEnded, "close", S.CLOSED)
 
     yield _on(S.ABANDONED, Claimed, "drop_claim", S.SETTLING_ALONE)
     yield _on(S.ABANDONED, ClaimFailed, "drop_unseen_claim", S.CLOSED)
-    for refused in (InFlight, Recorded, Unknown):
+    for refused in (InFlight, Recorded, Unknown, Expired):
         yield _on(S.ABANDONED, refused, "close", S.CLOSED)
 
     yield _on(S.COMPARING, RequestBody, "compare", S.COMPARING, S.ANSWERED)
@@ -94,14 +127,36 @@ def _before_the_claim() -> Iterator[Row]:
     yield _on(S.COMPARING, StreamEnded, "close", S.CLOSED)
 
 
-def _while_executing() -> Iterator[Row]:
-    yield _on(S.FORWARDING, RequestBody, "forward_body", S.FORWARDING, S.AWAITING_RESPONSE)
-    yield _on(S.FORWARDING, RequestTrailers, "forward_trailers", S.AWAITING_RESPONSE)
-    yield _on(S.FORWARDING, ResponseHeaders, "judge_response", S.CAPTURING_EARLY, S.SETTLING)
-    yield _on(S.FORWARDING, StreamEnded, "release_unsent", S.SETTLING_ALONE)
+def _while_sending() -> Iterator[Row]:
+    whole = (S.ANSWERED, S.NOTING, S.AWAITING_RESPONSE, S.EXECUTING)
+    yield _on(S.HOLDING, RequestBody, "hold_body", S.HOLDING, *whole)
+    yield _on(S.HOLDING, RequestTrailers, "hold_trailers", *whole)
+    # Envoy may answer itself: it would not wait for the rest of the body.
+    yield _on(S.HOLDING, ResponseHeaders, "overtake", S.SETTLING)
 
+    yield _on(S.FORWARDING, RequestBody, "forward_body", S.FORWARDING, S.NOTING, S.AWAITING_RESPONSE)
+    yield _on(S.FORWARDING, RequestTrailers, "forward_trailers", S.NOTING, S.AWAITING_RESPONSE)
+    yield _on(S.FORWARDING, ResponseHeaders, "answer_early", S.CAPTURING_EARLY, S.NOTING, S.SETTLING)
+
+    for message in (RequestBody, RequestTrailers):
+        yield _on(S.NOTING, message, "forward_rest")
+    answered = (S.CAPTURING, S.CAPTURING_EARLY, S.SETTLING)
+    yield _on(S.NOTING, Noted, "go_on_noted", S.AWAITING_RESPONSE, S.EXECUTING, S.ANSWERED, *answered)
+    yield _on(S.NOTING, NotingFailed, "cope_unnoted", S.ANSWERED, *answered)
+    yield _on(S.NOTING, ResponseHeaders, "answer_unnoted", S.NOTING, S.SETTLING)
+
+    yield _on(S.HOLDING, StreamEnded, "release_unsent", S.SETTLING_ALONE)
+    yield _on(S.FORWARDING, StreamEnded, "release_unsent", S.SETTLING_ALONE)
+    yield _on(S.NOTING, StreamEnded, "lose_unnoted", S.SETTLING_ALONE)
+
+
+def _while_responding() -> Iterator[Row]:
     yield _on(S.AWAITING_RESPONSE, ResponseHeaders, "judge_response", S.CAPTURING, S.SETTLING)
     yield _on(S.AWAITING_RESPONSE, StreamEnded, "lose_response", S.SETTLING_ALONE)
+    for whole in (S.AWAITING_RESPONSE, S.CAPTURING):
+        # What follows a request that was whole by its length: an empty piece, or trailers.
+        yield _on(whole, RequestBody, "forward_rest")
+        yield _on(whole, RequestTrailers, "forward_rest")
 
     yield _on(S.CAPTURING_EARLY, RequestBody, "forward_body", S.CAPTURING_EARLY, S.CAPTURING)
     yield _on(S.CAPTURING_EARLY, RequestTrailers, "forward_trailers", S.CAPTURING)
@@ -110,10 +165,20 @@ def _while_executing() -> Iterator[Row]:
         yield _on(capturing, ResponseTrailers, "capture_trailers", S.SETTLING)
         yield _on(capturing, StreamEnded, "lose_rest", S.SETTLING_ALONE)
 
-    for executing in sorted(EXECUTING, key=lambda state: state.name):
-        yield _on(executing, RenewalDue, "renew")
-        yield _on(executing, Renewed, "keep_renewing")
-        yield _on(executing, RenewalFailed, "keep_renewing")
+
+def _while_executing_detached() -> Iterator[Row]:
+    yield _on(S.EXECUTING, Executed, "keep_answer", S.SETTLING)
+    yield _on(S.EXECUTING, ExecutionFailed, "lose_answer", S.SETTLING)
+    yield _on(S.EXECUTING, StreamEnded, "go_on_alone", S.EXECUTING_ALONE)
+    yield _on(S.EXECUTING_ALONE, Executed, "keep_answer", S.SETTLING_ALONE)
+    yield _on(S.EXECUTING_ALONE, ExecutionFailed, "lose_answer", S.SETTLING_ALONE)
+
+
+def _on_the_lease() -> Iterator[Row]:
+    for leased in sorted(LEASED, key=_name):
+        yield _on(leased, RenewalDue, "renew")
+        yield _on(leased, Renewed, "keep_renewing")
+        yield _on(leased, RenewalFailed, "keep_renewing")
 
 
 def _after_the_decision() -> Iterator[Row]:
@@ -126,28 +191,37 @@ def _after_the_decision() -> Iterator[Row]:
     yield _on(S.SETTLING, ResponseTrailers, "hold")
     yield _on(S.SETTLING, StreamEnded, "settle_alone", S.SETTLING_ALONE)
 
-    yield _on(S.SETTLING_ALONE, Settled, "close", S.CLOSED)
+    yield _on(S.SETTLING_ALONE, Settled, "close_settled", S.CLOSED)
     yield _on(S.SETTLING_ALONE, SettlingFailed, "close_unsettled", S.CLOSED)
 
     for message in (RequestBody, RequestTrailers, ResponseHeaders, ResponseBody, ResponseTrailers):
         yield _on(S.PASSING, message, "pass_on")
-        # Pieces already on their way when the reply was sent. Full duplex: none waits for an answer.
+        # Pieces already on their way when the reply was sent: nobody waits for an answer to them.
         yield _on(S.ANSWERED, message, "ignore")
     for decided in (S.PASSING, S.ANSWERED):
         yield _on(decided, StreamEnded, "close", S.CLOSED)
 
-    # A claim whose answer never came is dropped behind the client's back; nobody waits for that.
+
+def _too_late_to_matter() -> Iterator[Row]:
+    """Answers to what an exchange asked before it was decided otherwise."""
+    # A claim dropped behind the back of a client that was refused; nobody waits for that.
     for done in (S.ANSWERED, S.CLOSED):
         yield _on(done, Settled, "ignore")
         yield _on(done, SettlingFailed, "ignore")
-    # A renewal that was under way when the exchange was decided.
-    for decided in (S.SETTLING, S.SETTLING_ALONE, S.PASSING, S.CLOSED):
+        yield _on(done, OwnerGone, "ignore")
+        yield _on(done, WaitFailed, "ignore")
+    for decided in (S.SETTLING, S.SETTLING_ALONE, S.PASSING, S.ANSWERED, S.CLOSED):
         for renewal in (RenewalDue, Renewed, RenewalFailed):
             yield _on(decided, renewal, "ignore")
+    # A note that was under way when Envoy answered itself or the stream ended.
+    for later in (S.SETTLING, S.SETTLING_ALONE, S.PASSING, S.CLOSED):
+        yield _on(later, Noted, "ignore")
+        yield _on(later, NotingFailed, "ignore")
 
 
-EXECUTING = frozenset({S.FORWARDING, S.AWAITING_RESPONSE, S.CAPTURING_EARLY, S.CAPTURING})
-"""Where the claim is held and its lease renewed."""
+def _name(state: State) -> str:
+    return state.name
+
 
 TABLE: Mapping[tuple[State, type[Event]], Transition] = {
     (state, event): transition for state, event, transition in _rows()

@@ -9,25 +9,41 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Protocol, TypeAlias
 
 from sidecar.exchange.effects import (
+    AwaitOwner,
     Complete,
     Count,
     CountOutcome,
     Effect,
+    Execute,
+    ExtendTimeout,
     MarkUnknown,
+    NoteFingerprint,
     Release,
     Renew,
     RenewLater,
     StoreEffect,
     TakeClaim,
+    WaitAtMost,
 )
-from sidecar.exchange.events import Event, RenewalDue, StoreEvent, StreamEnded
+from sidecar.exchange.events import (
+    Event,
+    OriginEvent,
+    RenewalDue,
+    StoreEvent,
+    StreamEnded,
+    TimerEvent,
+    WaitOver,
+)
 from sidecar.exchange.machine import Exchange, ProtocolViolation
-from sidecar.exchange.states import EXECUTING
+from sidecar.exchange.states import TIMED, State
 from sidecar.extproc.codec import UndecodableMessageError, decode, encode
 from sidecar.extproc.transport.port import Stream
 
-PerformStore: TypeAlias = Callable[[StoreEffect], Coroutine[Any, Any, StoreEvent]]
-"""Performs one store effect. Never raises: a store that fails answers with an event that says so."""
+Perform: TypeAlias = Callable[[StoreEffect | Execute], Coroutine[Any, Any, StoreEvent | OriginEvent]]
+"""Performs one effect of the store or the origin. Never raises: a failure comes back as an event."""
+
+
+_Task: TypeAlias = asyncio.Task[StoreEvent | OriginEvent]
 
 
 class Observer(Protocol):
@@ -72,13 +88,14 @@ class Driver:
         "_perform",
         "_stream",
         "_timer",
+        "_wait",
     )
 
     def __init__(
         self,
         stream: Stream,
         exchange: Exchange,
-        perform: PerformStore,
+        perform: Perform,
         observer: Observer,
         loop: asyncio.AbstractEventLoop,
     ) -> None:
@@ -87,8 +104,9 @@ class Driver:
         self._perform = perform
         self._observer = observer
         self._loop = loop
-        self._pending: set[asyncio.Task[StoreEvent]] = set()
+        self._pending: set[_Task] = set()
         self._timer: asyncio.TimerHandle | None = None
+        self._wait: _Task | None = None
         self._arrived: tuple[str, float] | None = None
         self._ended = False
         self._closed = False
@@ -127,16 +145,32 @@ class Driver:
         except Exception as error:  # noqa: BLE001 (a bug here must fail closed, whatever it is)
             self._fail("internal error", error)
             return
-        if self._timer is not None and self._exchange.state not in EXECUTING:
+        self._call_off()
+
+    def _call_off(self) -> None:
+        """Stop the timer and the wait where the exchange has no use for them any more."""
+        state = self._exchange.state
+        if self._timer is not None and state not in TIMED:
             self._timer.cancel()
             self._timer = None
+        if self._wait is not None and state is not State.WAITING:
+            self._wait.cancel()
+            self._wait = None
 
     def _act(self, effect: Effect) -> None:
         match effect:
-            case TakeClaim() | Renew() | Complete() | Release() | MarkUnknown():
+            case (
+                TakeClaim() | Renew() | Complete() | Release() | MarkUnknown() | NoteFingerprint() | Execute()
+            ):
                 self._ask(effect)
+            case AwaitOwner():
+                self._wait = self._ask(effect)
+            case ExtendTimeout():
+                self._send(encode(effect))
+            case WaitAtMost(after_ms=after_ms):
+                self._start_timer(after_ms, WaitOver())
             case RenewLater(after_ms=after_ms):
-                self._timer = self._loop.call_later(after_ms / 1000, self._feed, RenewalDue())
+                self._start_timer(after_ms, RenewalDue())
             case Count():
                 self._observer.counted(effect)
             case CountOutcome():
@@ -144,25 +178,33 @@ class Driver:
             case _:
                 self._answer(encode(effect))
 
+    def _start_timer(self, after_ms: int, event: TimerEvent) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_later(after_ms / 1000, self._feed, event)
+
+    def _send(self, messages: tuple[bytes, ...]) -> None:
+        if not self._ended:
+            for message in messages:
+                self._stream.send(message)
+
     def _answer(self, messages: tuple[bytes, ...]) -> None:
-        if self._ended:
-            return
-        for message in messages:
-            self._stream.send(message)
-        if self._arrived is not None:
+        self._send(messages)
+        if self._arrived is not None and not self._ended:
             phase, since = self._arrived
             self._arrived = None
             self._observer.answered(phase, self._loop.time() - since)
 
-    # --- The store. Its calls live longer than the stream: nothing after the last answer is safe from
-    # cancellation, so they are tasks of their own.
+    # --- Store and origin. Calls to them live longer than the stream: nothing after the last answer is safe
+    # from cancellation, so they are tasks of their own.
 
-    def _ask(self, effect: StoreEffect) -> None:
+    def _ask(self, effect: StoreEffect | Execute) -> _Task:
         task = self._loop.create_task(self._perform(effect))
         self._pending.add(task)
-        task.add_done_callback(self._on_store_answer)
+        task.add_done_callback(self._on_answer)
+        return task
 
-    def _on_store_answer(self, task: asyncio.Task[StoreEvent]) -> None:
+    def _on_answer(self, task: _Task) -> None:
         self._pending.discard(task)
         if not task.cancelled():
             error = task.exception()

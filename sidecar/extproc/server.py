@@ -5,7 +5,7 @@ import secrets
 from collections.abc import Callable
 
 from sidecar.exchange.machine import Exchange
-from sidecar.extproc.driver import Driver, Observer, PerformStore
+from sidecar.extproc.driver import Driver, Observer, Perform
 from sidecar.extproc.transport.port import Handler, Stream
 from sidecar.idempotency.policy import Policies
 
@@ -19,7 +19,7 @@ class ExchangeServer:
         observer: Is told of every exchange.
     """
 
-    def __init__(self, policies: Callable[[], Policies], perform: PerformStore, observer: Observer) -> None:
+    def __init__(self, policies: Callable[[], Policies], perform: Perform, observer: Observer) -> None:
         self._policies = policies
         self._perform = perform
         self._observer = observer

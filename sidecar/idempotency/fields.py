@@ -17,3 +17,26 @@ def first(fields: Fields, name: str) -> bytes | None:
         if field == name:
             return value
     return None
+
+
+def content_length(fields: Fields) -> int | None:
+    """The length that a message announces for its body, in bytes; None where only its end can tell."""
+    announced = first(fields, "content-length")
+    countable = announced is not None and announced.isdigit() and len(announced) < 20
+    return int(announced) if announced is not None and countable else None
+
+
+HOP_BY_HOP = frozenset(
+    {
+        "connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection", "te",
+        "transfer-encoding", "upgrade",
+    }
+)  # fmt: skip
+"""About one connection, not about the message (RFC 9110 §7.6.1, §11.7)."""
+
+
+def end_to_end(fields: Fields) -> Fields:
+    """The fields less those about a connection, among them what `Connection` itself names."""
+    named = b",".join(values(fields, "connection")).decode("latin-1").lower()
+    gone = HOP_BY_HOP.union(name.strip() for name in named.split(","))
+    return tuple(field for field in fields if field[0] not in gone)

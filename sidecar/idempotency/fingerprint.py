@@ -10,6 +10,9 @@ from sidecar.idempotency.scope import frame
 
 _VERSION = b"idempotency-fingerprint/1"
 
+UNCOMPARABLE = b"uncomparable"
+"""Noted in place of a fingerprint where a request was answered before it had ended: nothing equals it."""
+
 
 class Fingerprinter:
     """The fingerprint of one request, fed as its body passes; memory does not grow with the body."""

@@ -66,12 +66,26 @@ class FingerprintSpec:
     headers: tuple[str, ...] = ("content-type",)
 
 
+class Execution(StrEnum):
+    """Who makes the call (CONTRACT §6)."""
+
+    INLINE = "inline"
+    """Envoy; when the client goes away it cancels the call."""
+    DETACHED = "detached"
+    """The sidecar, through the origin; the client may go away."""
+
+
 @dataclass(frozen=True, slots=True)
 class InProgress:
-    """The answer to a duplicate while the first request runs. `retry_after_s` is in whole seconds."""
+    """What happens to a duplicate while the first request runs.
+
+    `wait_ms` milliseconds it waits for the record, 0 being not at all; then it is refused with `status` and
+    `retry_after_s`, in whole seconds.
+    """
 
     status: int = 409
     retry_after_s: int = 1
+    wait_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +108,13 @@ class Policy:
     ttl_ms: int = 86_400_000
     unknown: UnknownPolicy = UnknownPolicy.HOLD
     outcomes: OutcomeRules = OutcomeRules()  # noqa: RUF009 (frozen: safe to share)
+    tombstone_ms: int = 0
+    execution: Execution = Execution.INLINE
+    deadline_ms: int = 60_000
+    """How long a detached execution may take."""
+    bypass_when_unavailable: bool = False
+    """`on_unavailable: bypass`: forward unprotected rather than refuse when the store is down."""
+    max_request_body: int = 10_485_760
     max_response_body: int = 1_048_576
     exclude_response_headers: frozenset[str] = frozenset({"set-cookie"})
     docs_url: str | None = None
@@ -104,8 +125,6 @@ class Policies:
     """An ordered set of policies: the first that matches a request is the one that counts."""
 
     policies: tuple[Policy, ...]
-    bypass_when_unavailable: bool = False
-    """`store.on_unavailable: bypass`: forward unprotected rather than refuse when the store is down."""
 
     def select(self, method: str, authority: str, path: str) -> Policy | None:
         """The policy for a request, or None where nothing (or a policy switched `off`) matches."""

@@ -96,11 +96,16 @@ class OutcomeUnknown(Problem):
 
     type, title, status = "outcome-unknown", "Outcome unknown", 409
 
-    def __init__(self, attempt: int, reason: str) -> None:
+    def __init__(self, attempt: int, reason: str, *, status: int = 409) -> None:
         super().__init__(
-            f"Attempt {attempt} of this request may or may not have been executed ({reason}). "
-            "It is not executed again until an operator resolves the key or it expires."
+            f"Attempt {attempt} of this request may or may not have been executed ({reason})."
+            + (
+                " It is not executed again until an operator resolves the key or it expires."
+                if status == 409
+                else ""
+            )
         )
+        self.status = status
 
 
 class ResponseNotStored(Problem):
@@ -125,5 +130,39 @@ class StoreUnavailable(Problem):
         super().__init__(
             "The idempotency store cannot be asked, so the request was not forwarded. "
             "Retry it with the same key.",
+            retry_after_s=1,
+        )
+
+
+class KeyExpired(Problem):
+    """It was used, its `ttl` has passed, and the policy's `tombstone` still refuses it."""
+
+    type, title, status = "key-expired", "Idempotency key expired", 409
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This idempotency key was used so long ago that its response is no longer kept. Use a new key."
+        )
+
+
+class BodyTooLarge(Problem):
+    """The request body has to be held, and is larger than the policy's `max_request_body`."""
+
+    type, title, status = "body-too-large", "Request body too large", 413
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(
+            f"The request body must be held before it is executed; allowed: at most {limit} bytes."
+        )
+
+
+class OriginUnavailable(Problem):
+    """A detached execution could not reach the origin; nothing was sent."""
+
+    type, title, status = "origin-unavailable", "Origin unavailable", 503
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The service could not be reached, so the request was not executed. Retry it with the same key.",
             retry_after_s=1,
         )

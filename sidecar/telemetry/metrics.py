@@ -1,6 +1,16 @@
 """The metrics of CONTRACT §8, on a registry of their own."""
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    disable_created_metrics,
+    generate_latest,
+)
+
+# One more series for each series, which nobody asks for.
+disable_created_metrics()  # type: ignore[no-untyped-call]  # prometheus_client left it unannotated
 
 _SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 
@@ -34,6 +44,18 @@ class Metrics:
             "How long a store operation took, by operation and result.",
             ("operation", "result"),
             buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self.store_circuit_open = Gauge(
+            "idempotency_store_circuit_open",
+            "1 while claims are refused without asking the store, which has just failed several times.",
+            registry=self.registry,
+        )
+        self.origin_seconds = Histogram(
+            "idempotency_origin_seconds",
+            "How long a detached call took, by result: answered, never_sent, lost, deadline.",
+            ("result",),
+            buckets=(*_SECONDS, 10.0, 30.0, 60.0),
             registry=self.registry,
         )
         self.in_flight = Gauge(

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from typing import Protocol
 
 import structlog
 
@@ -11,6 +12,40 @@ from sidecar.telemetry.metrics import Metrics
 
 _ORDINARY = frozenset({"executed", "replayed"})
 _WORDS = re.compile(r"(?<!^)(?=[A-Z])")
+
+
+class LostWrite(Protocol):
+    """A write that the store did not answer, at the end of its repeats (`store.observing.RepeatEnd`)."""
+
+    @property
+    def operation(self) -> str:
+        """What was asked: complete, release or mark_unknown."""
+        ...
+
+    @property
+    def claim_id(self) -> str:
+        """The id it is about."""
+        ...
+
+    @property
+    def result(self) -> str:
+        """`held` or `lost` where the store answered, `error` where it was given up."""
+        ...
+
+    @property
+    def tries(self) -> int:
+        """How often it was repeated."""
+        ...
+
+    @property
+    def seconds(self) -> float:
+        """How long after it was lost."""
+        ...
+
+    @property
+    def error(self) -> Exception | None:
+        """Why it was given up; None where the store answered."""
+        ...
 
 
 class Telemetry:
@@ -78,3 +113,27 @@ class Telemetry:
         self.metrics.store_seconds.labels(operation, result).observe(seconds)
         if error is not None:
             self._log.warning("store operation failed", operation=operation, error=str(error))
+
+    def called(self, result: str, seconds: float, error: Exception | None) -> None:
+        """A detached call was answered, or failed with `error`."""
+        self.metrics.origin_seconds.labels(result).observe(seconds)
+        if error is not None:
+            self._log.warning("detached call failed", result=result, error=str(error))
+
+    def circuit(self, state: str) -> None:
+        """The circuit in front of the store was opened, half-opened or closed."""
+        log = self._log.info if state == "closed" else self._log.warning
+        log("store circuit", state=state)
+        self.metrics.store_circuit_open.set(state != "closed")
+
+    def repeated(self, end: LostWrite) -> None:
+        """A write that was lost and repeated has come to its end."""
+        log = self._log.info if end.error is None else self._log.error
+        log(
+            "lost write given up" if end.error else "lost write made good",
+            operation=end.operation,
+            id=end.claim_id,
+            result=end.result,
+            tries=end.tries,
+            seconds=round(end.seconds, 3),
+        )

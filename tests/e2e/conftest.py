@@ -1,6 +1,8 @@
 """The parts of the end-to-end tests: a scripted upstream, a real Valkey, a real Envoy with the sidecar."""
 
 import contextlib
+import socket
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -31,7 +33,27 @@ policies:
     max_response_body: 64KiB
   - name: brief
     match: {methods: [POST], paths: ["/brief/**"]}
+    lease: 2s
+  - name: waiting
+    match: {methods: [POST], paths: ["/waiting/**"]}
+    in_progress: {action: wait, wait: 3s}
+  - name: retrying
+    match: {methods: [POST], paths: ["/retrying/**"]}
+    unknown: retry
+  - name: detached
+    match: {methods: [POST], paths: ["/detached/**"]}
+    execution: detached
+    max_request_body: 2MiB
+    exclude_response_headers: []
+  - name: hasty
+    match: {methods: [POST], paths: ["/hasty/**"]}
+    execution: detached
+    deadline: 1s
+  - name: buried
+    match: {methods: [POST], paths: ["/buried/**"]}
     lease: 1s
+    ttl: 2s
+    tombstone: 1h
   - name: default
     match: {methods: [POST, PATCH]}
 """
@@ -57,6 +79,23 @@ class Job:
         self._answers[target] = answer
         return target
 
+    def post(self, target: str, key: str, content: bytes = b"x", *, timeout: float = 20) -> httpx.Response:
+        """A keyed request."""
+        return self.client.post(target, content=content, headers={"idempotency-key": key}, timeout=timeout)
+
+    def raw_request(
+        self, target: str, key: str, *, body: bytes, announced: int | None = None
+    ) -> socket.socket:
+        """A request sent by hand over HTTP/1.1, so that its connection can be closed at any moment."""
+        url = httpx.URL(self.up.url)
+        connection = socket.create_connection((url.host, url.port or 80))
+        head = (
+            f"POST {target} HTTP/1.1\r\nhost: {url.netloc.decode()}\r\nidempotency-key: {key}\r\n"
+            f"content-length: {announced or len(body)}\r\n\r\n"
+        )
+        connection.sendall(head.encode() + body)
+        return connection
+
     def another_client(self) -> httpx.Client:
         """A client with connections of its own."""
         return new_client(self.up, http2=self.http2)
@@ -67,6 +106,14 @@ class Job:
         """Make a call while the context goes on; it ends with the context."""
         with ThreadPoolExecutor(1) as pool:
             yield pool.submit(call)
+
+
+def eventually(holds: Callable[[], bool], within_s: float = 10.0) -> None:
+    """Wait until it holds; fail if it does not come to."""
+    deadline = time.monotonic() + within_s
+    while not holds():
+        assert time.monotonic() < deadline, "it never came to hold"
+        time.sleep(0.02)
 
 
 def new_client(up: Up, *, http2: bool) -> httpx.Client:

@@ -1,7 +1,5 @@
 """Messages beyond the usual four: trailers, informational responses, HEAD, odd statuses and values."""
 
-import time
-
 import pytest
 
 from tests.e2e.conftest import Job
@@ -103,18 +101,3 @@ def test_header_values_of_any_bytes_are_replayed(job: Job, key: str) -> None:
 
     assert dict(first.headers.raw)[b"x-name"] == dict(retry.headers.raw)[b"x-name"] == b"caf\xe9"
     assert dict(first.headers.raw)[b"x-empty"] == dict(retry.headers.raw)[b"x-empty"] == b""
-
-
-def test_a_lease_shorter_than_the_call_is_renewed_while_it_runs(job: Job, key: str) -> None:
-    target = job.path("brief", Answer(201, delay_s=2.5))
-    other = job.another_client()
-    renewals = job.up.metric("idempotency_store_seconds_count", operation="renew", result="held")
-
-    with job.in_background(lambda: job.client.post(target, headers={"idempotency-key": key})) as first:
-        time.sleep(1.8)
-        duplicate = other.post(target, headers={"idempotency-key": key})
-
-    assert (duplicate.status_code, duplicate.json()["type"]) == (409, "urn:idempotency:in-progress")
-    assert first.result().status_code == 201
-    assert job.up.metric("idempotency_store_seconds_count", operation="renew", result="held") > renewals
-    assert job.upstream.times(target) == 1

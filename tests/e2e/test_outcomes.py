@@ -2,16 +2,15 @@
 
 import os
 import signal
-import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 
-from tests.e2e.conftest import CONFIG, Job
+from tests.e2e.conftest import CONFIG, Job, eventually
 from tests.stack.up import running_up
 from tests.stack.upstream import Answer
 from tests.stack.valkey import Server, free_port, start_valkey
@@ -83,7 +82,7 @@ def test_a_response_cut_short_is_never_a_record(job: Job, key: str) -> None:
 def test_a_client_that_leaves_after_its_request_leaves_the_outcome_unknown(job: Job, key: str) -> None:
     go_on = threading.Event()
     target = job.path("orders", Answer(wait=go_on))
-    connection = raw_request(job, target, key, body=b"x")
+    connection = job.raw_request(target, key, body=b"x")
     eventually(lambda: job.upstream.times(target) == 1)
 
     connection.close()
@@ -95,7 +94,7 @@ def test_a_client_that_leaves_after_its_request_leaves_the_outcome_unknown(job: 
 
 def test_a_client_that_leaves_in_the_middle_of_its_request_has_executed_nothing(job: Job, key: str) -> None:
     target = job.path("orders", Answer())
-    connection = raw_request(job, target, key, body=b"x" * 10, announced=1000)
+    connection = job.raw_request(target, key, body=b"x" * 10, announced=1000)
     executed = "idempotency_requests_total"
     before = job.up.metric("idempotency_outcomes_total", outcome="release", reason="request-incomplete")
     eventually(lambda: job.up.metric(executed, policy="default", result="executed") > 0)
@@ -109,27 +108,6 @@ def test_a_client_that_leaves_in_the_middle_of_its_request_has_executed_nothing(
     eventually(released)
     assert outcome(job, key, target) == (201, "executed")
     assert job.upstream.last(target).header("idempotency-attempt") == ["2"]
-
-
-def raw_request(
-    job: Job, target: str, key: str, *, body: bytes, announced: int | None = None
-) -> socket.socket:
-    """A request sent by hand over HTTP/1.1, so that its connection can be closed at any moment."""
-    url = httpx.URL(job.up.url)
-    connection = socket.create_connection((url.host, url.port or 80))
-    head = (
-        f"POST {target} HTTP/1.1\r\nhost: {url.netloc.decode()}\r\nidempotency-key: {key}\r\n"
-        f"content-length: {announced or len(body)}\r\n\r\n"
-    )
-    connection.sendall(head.encode() + body)
-    return connection
-
-
-def eventually(holds: Callable[[], bool], within_s: float = 10.0) -> None:
-    deadline = time.monotonic() + within_s
-    while not holds():
-        assert time.monotonic() < deadline, "it never came to hold"
-        time.sleep(0.02)
 
 
 def test_a_response_that_begins_before_the_request_ended_cannot_be_replayed(job: Job, key: str) -> None:

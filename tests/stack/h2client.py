@@ -1,6 +1,7 @@
 """A small HTTP/2 client that shows trailers, which httpx does not; cleartext with prior knowledge."""
 
 import socket
+import time
 from dataclasses import dataclass, field
 
 import h2.config
@@ -28,21 +29,38 @@ class Response:
 def post(url: str, headers: Fields, body: bytes = b"", trailers: Fields | None = None) -> Response:
     """Send one POST on a connection of its own and read its response to the end."""
     target = httpx.URL(url)
-    pseudo = [
+    connection = h2.connection.H2Connection(h2.config.H2Configuration(header_encoding="utf-8"))
+    with socket.create_connection((target.host, target.port or 80), timeout=TIMEOUT_S) as peer:
+        connection.initiate_connection()
+        stream = connection.get_next_available_stream_id()
+        connection.send_headers(stream, [*_pseudo(target), *headers])
+        connection.send_data(stream, body, end_stream=not trailers)
+        if trailers:
+            connection.send_headers(stream, trailers, end_stream=True)
+        return _read(peer, connection)
+
+
+def leave_before_the_end(url: str, headers: Fields, body: bytes, *, after_s: float) -> None:
+    """Send a POST with its announced length and every byte of it, but not its end; then go away."""
+    connection = h2.connection.H2Connection(h2.config.H2Configuration(header_encoding="utf-8"))
+    target = httpx.URL(url)
+    with socket.create_connection((target.host, target.port or 80), timeout=TIMEOUT_S) as peer:
+        connection.initiate_connection()
+        stream = connection.get_next_available_stream_id()
+        length = ("content-length", str(len(body)))
+        connection.send_headers(stream, [*_pseudo(target), *headers, length])
+        connection.send_data(stream, body)
+        peer.sendall(connection.data_to_send())
+        time.sleep(after_s)
+
+
+def _pseudo(target: httpx.URL) -> Fields:
+    return [
         (":method", "POST"),
         (":scheme", "http"),
         (":authority", target.netloc.decode()),
         (":path", target.raw_path.decode()),
     ]
-    connection = h2.connection.H2Connection(h2.config.H2Configuration(header_encoding="utf-8"))
-    with socket.create_connection((target.host, target.port or 80), timeout=TIMEOUT_S) as peer:
-        connection.initiate_connection()
-        stream = connection.get_next_available_stream_id()
-        connection.send_headers(stream, [*pseudo, *headers])
-        connection.send_data(stream, body, end_stream=not trailers)
-        if trailers:
-            connection.send_headers(stream, trailers, end_stream=True)
-        return _read(peer, connection)
 
 
 def _read(peer: socket.socket, connection: h2.connection.H2Connection) -> Response:

@@ -22,11 +22,12 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 from google.protobuf import wrappers_pb2 as google_dot_protobuf_dot_wrappers__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#sidecar/extproc/wire/ext_proc.proto\x12\x19\x65nvoy.service.ext_proc.v3\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1egoogle/protobuf/wrappers.proto\"\xc9\x04\n\x11ProcessingRequest\x12\x41\n\x0frequest_headers\x18\x02 \x01(\x0b\x32&.envoy.service.ext_proc.v3.HttpHeadersH\x00\x12\x42\n\x10response_headers\x18\x03 \x01(\x0b\x32&.envoy.service.ext_proc.v3.HttpHeadersH\x00\x12;\n\x0crequest_body\x18\x04 \x01(\x0b\x32#.envoy.service.ext_proc.v3.HttpBodyH\x00\x12<\n\rresponse_body\x18\x05 \x01(\x0b\x32#.envoy.service.ext_proc.v3.HttpBodyH\x00\x12\x43\n\x10request_trailers\x18\x06 \x01(\x0b\x32\'.envoy.service.ext_proc.v3.HttpTrailersH\x00\x12\x44\n\x11response_trailers\x18\x07 \x01(\x0b\x32\'.envoy.service.ext_proc.v3.HttpTrailersH\x00\x12P\n\nattributes\x18\t \x03(\x0b\x32<.envoy.service.ext_proc.v3.ProcessingRequest.AttributesEntry\x1aJ\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12&\n\x05value\x18\x02 \x01(\x0b\x32\x17.google.protobuf.Struct:\x02\x38\x01\x42\t\n\x07request\"[\n\x0bHttpHeaders\x12\x35\n\x07headers\x18\x01 \x01(\x0b\x32$.envoy.service.ext_proc.v3.HeaderMap\x12\x15\n\rend_of_stream\x18\x03 \x01(\x08\"/\n\x08HttpBody\x12\x0c\n\x04\x62ody\x18\x01 \x01(\x0c\x12\x15\n\rend_of_stream\x18\x02 \x01(\x08\"F\n\x0cHttpTrailers\x12\x36\n\x08trailers\x18\x01 \x01(\x0b\x32$.envoy.service.ext_proc.v3.HeaderMap\"D\n\tHeaderMap\x12\x37\n\x07headers\x18\x01 \x03(\x0b\x32&.envoy.service.ext_proc.v3.HeaderValue\"<\n\x0bHeaderValue\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t\x12\x11\n\traw_value\x18\x03 \x01(\x0c\"\xb0\x05\n\x12ProcessingResponse\x12\x45\n\x0frequest_headers\x18\x01 \x01(\x0b\x32*.envoy.service.ext_proc.v3.HeadersResponseH\x00\x12\x46\n\x10response_headers\x18\x02 \x01(\x0b\x32*.envoy.service.ext_proc.v3.HeadersResponseH\x00\x12?\n\x0crequest_body\x18\x03 \x01(\x0b\x32\'.envoy.service.ext_proc.v3.BodyResponseH\x00\x12@\n\rresponse_body\x18\x04 \x01(\x0b\x32\'.envoy.service.ext_proc.v3.BodyResponseH\x00\x12G\n\x10request_trailers\x18\x05 \x01(\x0b\x32+.envoy.service.ext_proc.v3.TrailersResponseH\x00\x12H\n\x11response_trailers\x18\x06 \x01(\x0b\x32+.envoy.service.ext_proc.v3.TrailersResponseH\x00\x12J\n\x12immediate_response\x18\x07 \x01(\x0b\x32,.envoy.service.ext_proc.v3.ImmediateResponseH\x00\x12[\n\x1bstreamed_immediate_response\x18\x0b \x01(\x0b\x32\x34.envoy.service.ext_proc.v3.StreamedImmediateResponseH\x00\x12@\n\rmode_override\x18\t \x01(\x0b\x32).envoy.service.ext_proc.v3.ProcessingModeB\n\n\x08response\"N\n\x0fHeadersResponse\x12;\n\x08response\x18\x01 \x01(\x0b\x32).envoy.service.ext_proc.v3.CommonResponse\"K\n\x0c\x42odyResponse\x12;\n\x08response\x18\x01 \x01(\x0b\x32).envoy.service.ext_proc.v3.CommonResponse\"V\n\x10TrailersResponse\x12\x42\n\x0fheader_mutation\x18\x01 \x01(\x0b\x32).envoy.service.ext_proc.v3.HeaderMutation\"T\n\x0e\x43ommonResponse\x12\x42\n\x0fheader_mutation\x18\x02 \x01(\x0b\x32).envoy.service.ext_proc.v3.HeaderMutation\"k\n\x0eHeaderMutation\x12\x41\n\x0bset_headers\x18\x01 \x03(\x0b\x32,.envoy.service.ext_proc.v3.HeaderValueOption\x12\x16\n\x0eremove_headers\x18\x02 \x03(\t\"w\n\x11HeaderValueOption\x12\x36\n\x06header\x18\x01 \x01(\x0b\x32&.envoy.service.ext_proc.v3.HeaderValue\x12*\n\x06\x61ppend\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.BoolValue\"\xa5\x01\n\x11ImmediateResponse\x12\x35\n\x06status\x18\x01 \x01(\x0b\x32%.envoy.service.ext_proc.v3.HttpStatus\x12:\n\x07headers\x18\x02 \x01(\x0b\x32).envoy.service.ext_proc.v3.HeaderMutation\x12\x0c\n\x04\x62ody\x18\x03 \x01(\x0c\x12\x0f\n\x07\x64\x65tails\x18\x05 \x01(\t\"\x1a\n\nHttpStatus\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\"\xf8\x01\n\x19StreamedImmediateResponse\x12\x42\n\x10headers_response\x18\x01 \x01(\x0b\x32&.envoy.service.ext_proc.v3.HttpHeadersH\x00\x12H\n\rbody_response\x18\x02 \x01(\x0b\x32/.envoy.service.ext_proc.v3.StreamedBodyResponseH\x00\x12\x41\n\x11trailers_response\x18\x03 \x01(\x0b\x32$.envoy.service.ext_proc.v3.HeaderMapH\x00\x42\n\n\x08response\";\n\x14StreamedBodyResponse\x12\x0c\n\x04\x62ody\x18\x01 \x01(\x0c\x12\x15\n\rend_of_stream\x18\x02 \x01(\x08\"\xb0\x05\n\x0eProcessingMode\x12U\n\x13request_header_mode\x18\x01 \x01(\x0e\x32\x38.envoy.service.ext_proc.v3.ProcessingMode.HeaderSendMode\x12V\n\x14response_header_mode\x18\x02 \x01(\x0e\x32\x38.envoy.service.ext_proc.v3.ProcessingMode.HeaderSendMode\x12Q\n\x11request_body_mode\x18\x03 \x01(\x0e\x32\x36.envoy.service.ext_proc.v3.ProcessingMode.BodySendMode\x12R\n\x12response_body_mode\x18\x04 \x01(\x0e\x32\x36.envoy.service.ext_proc.v3.ProcessingMode.BodySendMode\x12V\n\x14request_trailer_mode\x18\x05 \x01(\x0e\x32\x38.envoy.service.ext_proc.v3.ProcessingMode.HeaderSendMode\x12W\n\x15response_trailer_mode\x18\x06 \x01(\x0e\x32\x38.envoy.service.ext_proc.v3.ProcessingMode.HeaderSendMode\"1\n\x0eHeaderSendMode\x12\x0b\n\x07\x44\x45\x46\x41ULT\x10\x00\x12\x08\n\x04SEND\x10\x01\x12\x08\n\x04SKIP\x10\x02\"d\n\x0c\x42odySendMode\x12\x08\n\x04NONE\x10\x00\x12\x0c\n\x08STREAMED\x10\x01\x12\x0c\n\x08\x42UFFERED\x10\x02\x12\x14\n\x10\x42UFFERED_PARTIAL\x10\x03\x12\x18\n\x14\x46ULL_DUPLEX_STREAMED\x10\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#sidecar/extproc/wire/ext_proc.proto\x12\x19\x65nvoy.service.ext_proc.v3\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1egoogle/protobuf/wrappers.proto\"\xc9\x04\n\x11ProcessingRequest\x12\x41\n\x0frequest_headers\x18\x02 \x01(\x0b\x32&.envoy.service.ext_proc.v3.HttpHeadersH\x00\x12\x42\n\x10response_headers\x18\x03 \x01(\x0b\x32&.envoy.service.ext_proc.v3.HttpHeadersH\x00\x12;\n\x0crequest_body\x18\x04 \x01(\x0b\x32#.envoy.service.ext_proc.v3.HttpBodyH\x00\x12<\n\rresponse_body\x18\x05 \x01(\x0b\x32#.envoy.service.ext_proc.v3.HttpBodyH\x00\x12\x43\n\x10request_trailers\x18\x06 \x01(\x0b\x32\'.envoy.service.ext_proc.v3.HttpTrailersH\x00\x12\x44\n\x11response_trailers\x18\x07 \x01(\x0b\x32\'.envoy.service.ext_proc.v3.HttpTrailersH\x00\x12P\n\nattributes\x18\t \x03(\x0b\x32<.envoy.service.ext_proc.v3.ProcessingRequest.AttributesEntry\x1aJ\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12&\n\x05value\x18\x02 \x01(\x0b\x32\x17.google.protobuf.Struct:\x02\x38\x01\x42\t\n\x07request\"[\n\x0bHttpHeaders\x12\x35\n\x07headers\x18\x01 \x01(\x0b\x32$.envoy.service.ext_proc.v3.HeaderMap\x12\x15\n\rend_of_stream\x18\x03 \x01(\x08\"/\n\x08HttpBody\x12\x0c\n\x04\x62ody\x18\x01 \x01(\x0c\x12\x15\n\rend_of_stream\x18\x02 \x01(\x08\"F\n\x0cHttpTrailers\x12\x36\n\x08trailers\x18\x01 \x01(\x0b\x32$.envoy.service.ext_proc.v3.HeaderMap\"D\n\tHeaderMap\x12\x37\n\x07headers\x18\x01 \x03(\x0b\x32&.envoy.service.ext_proc.v3.HeaderValue\"<\n\x0bHeaderValue\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t\x12\x11\n\traw_value\x18\x03 \x01(\x0c\"\xed\x05\n\x12ProcessingResponse\x12\x45\n\x0frequest_headers\x18\x01 \x01(\x0b\x32*.envoy.service.ext_proc.v3.HeadersResponseH\x00\x12\x46\n\x10response_headers\x18\x02 \x01(\x0b\x32*.envoy.service.ext_proc.v3.HeadersResponseH\x00\x12?\n\x0crequest_body\x18\x03 \x01(\x0b\x32\'.envoy.service.ext_proc.v3.BodyResponseH\x00\x12@\n\rresponse_body\x18\x04 \x01(\x0b\x32\'.envoy.service.ext_proc.v3.BodyResponseH\x00\x12G\n\x10request_trailers\x18\x05 \x01(\x0b\x32+.envoy.service.ext_proc.v3.TrailersResponseH\x00\x12H\n\x11response_trailers\x18\x06 \x01(\x0b\x32+.envoy.service.ext_proc.v3.TrailersResponseH\x00\x12J\n\x12immediate_response\x18\x07 \x01(\x0b\x32,.envoy.service.ext_proc.v3.ImmediateResponseH\x00\x12[\n\x1bstreamed_immediate_response\x18\x0b \x01(\x0b\x32\x34.envoy.service.ext_proc.v3.StreamedImmediateResponseH\x00\x12@\n\rmode_override\x18\t \x01(\x0b\x32).envoy.service.ext_proc.v3.ProcessingMode\x12;\n\x18override_message_timeout\x18\n \x01(\x0b\x32\x19.google.protobuf.DurationB\n\n\x08response\"N\n\x0fHeadersResponse\x12;\n\x08response\x18\x01 \x01(\x0b\x32).envoy.service.ext_proc.v3.CommonResponse\"K\n\x0c\x42odyResponse\x12;\n\x08response\x18\x01 \x01(\x0b\x32).envoy.service.ext_proc.v3.CommonResponse\"V\n\x10TrailersResponse\x12\x42\n\x0fheader_mutation\x18\x01 \x01(\x0b\x32).envoy.service.ext_proc.v3.HeaderMutation\"\x94\x01\n\x0e\x43ommonResponse\x12\x42\n\x0fheader_mutation\x18\x02 \x01(\x0b\x32).envoy.service.ext_proc.v3.HeaderMutation\x12>\n\rbody_mutation\x18\x03 \x01(\x0b\x32\'.envoy.service.ext_proc.v3.BodyMutation\"h\n\x0c\x42odyMutation\x12L\n\x11streamed_response\x18\x03 \x01(\x0b\x32/.envoy.service.ext_proc.v3.StreamedBodyResponseH\x00\x42\n\n\x08mutation\"k\n\x0eHeaderMutation\x12\x41\n\x0bset_headers\x18\x01 \x03(\x0b\x32,.envoy.service.ext_proc.v3.HeaderValueOption\x12\x16\n\x0eremove_headers\x18\x02 \x03(\t\"w\n\x11HeaderValueOption\x12\x36\n\x06header\x18\x01 \x01(\x0b\x32&.envoy.service.ext_proc.v3.HeaderValue\x12*\n\x06\x61ppend\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.BoolValue\"\xa5\x01\n\x11ImmediateResponse\x12\x35\n\x06status\x18\x01 \x01(\x0b\x32%.envoy.service.ext_proc.v3.HttpStatus\x12:\n\x07headers\x18\x02 \x01(\x0b\x32).envoy.service.ext_proc.v3.HeaderMutation\x12\x0c\n\x04\x62ody\x18\x03 \x01(\x0c\x12\x0f\n\x07\x64\x65tails\x18\x05 \x01(\t\"\x1a\n\nHttpStatus\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\"\xf8\x01\n\x19StreamedImmediateResponse\x12\x42\n\x10headers_response\x18\x01 \x01(\x0b\x32&.envoy.service.ext_proc.v3.HttpHeadersH\x00\x12H\n\rbody_response\x18\x02 \x01(\x0b\x32/.envoy.service.ext_proc.v3.StreamedBodyResponseH\x00\x12\x41\n\x11trailers_response\x18\x03 \x01(\x0b\x32$.envoy.service.ext_proc.v3.HeaderMapH\x00\x42\n\n\x08response\";\n\x14StreamedBodyResponse\x12\x0c\n\x04\x62ody\x18\x01 \x01(\x0c\x12\x15\n\rend_of_stream\x18\x02 \x01(\x08\"\xb0\x05\n\x0eProcessingMode\x12U\n\x13request_header_mode\x18\x01 \x01(\x0e\x32\x38.envoy.service.ext_proc.v3.ProcessingMode.HeaderSendMode\x12V\n\x14response_header_mode\x18\x02 \x01(\x0e\x32\x38.envoy.service.ext_proc.v3.ProcessingMode.HeaderSendMode\x12Q\n\x11request_body_mode\x18\x03 \x01(\x0e\x32\x36.envoy.service.ext_proc.v3.ProcessingMode.BodySendMode\x12R\n\x12response_body_mode\x18\x04 \x01(\x0e\x32\x36.envoy.service.ext_proc.v3.ProcessingMode.BodySendMode\x12V\n\x14request_trailer_mode\x18\x05 \x01(\x0e\x32\x38.envoy.service.ext_proc.v3.ProcessingMode.HeaderSendMode\x12W\n\x15response_trailer_mode\x18\x06 \x01(\x0e\x32\x38.envoy.service.ext_proc.v3.ProcessingMode.HeaderSendMode\"1\n\x0eHeaderSendMode\x12\x0b\n\x07\x44\x45\x46\x41ULT\x10\x00\x12\x08\n\x04SEND\x10\x01\x12\x08\n\x04SKIP\x10\x02\"d\n\x0c\x42odySendMode\x12\x08\n\x04NONE\x10\x00\x12\x0c\n\x08STREAMED\x10\x01\x12\x0c\n\x08\x42UFFERED\x10\x02\x12\x14\n\x10\x42UFFERED_PARTIAL\x10\x03\x12\x18\n\x14\x46ULL_DUPLEX_STREAMED\x10\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,46 +36,48 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_PROCESSINGREQUEST_ATTRIBUTESENTRY']._loaded_options = None
   _globals['_PROCESSINGREQUEST_ATTRIBUTESENTRY']._serialized_options = b'8\001'
-  _globals['_PROCESSINGREQUEST']._serialized_start=129
-  _globals['_PROCESSINGREQUEST']._serialized_end=714
-  _globals['_PROCESSINGREQUEST_ATTRIBUTESENTRY']._serialized_start=629
-  _globals['_PROCESSINGREQUEST_ATTRIBUTESENTRY']._serialized_end=703
-  _globals['_HTTPHEADERS']._serialized_start=716
-  _globals['_HTTPHEADERS']._serialized_end=807
-  _globals['_HTTPBODY']._serialized_start=809
-  _globals['_HTTPBODY']._serialized_end=856
-  _globals['_HTTPTRAILERS']._serialized_start=858
-  _globals['_HTTPTRAILERS']._serialized_end=928
-  _globals['_HEADERMAP']._serialized_start=930
-  _globals['_HEADERMAP']._serialized_end=998
-  _globals['_HEADERVALUE']._serialized_start=1000
-  _globals['_HEADERVALUE']._serialized_end=1060
-  _globals['_PROCESSINGRESPONSE']._serialized_start=1063
-  _globals['_PROCESSINGRESPONSE']._serialized_end=1751
-  _globals['_HEADERSRESPONSE']._serialized_start=1753
-  _globals['_HEADERSRESPONSE']._serialized_end=1831
-  _globals['_BODYRESPONSE']._serialized_start=1833
-  _globals['_BODYRESPONSE']._serialized_end=1908
-  _globals['_TRAILERSRESPONSE']._serialized_start=1910
-  _globals['_TRAILERSRESPONSE']._serialized_end=1996
-  _globals['_COMMONRESPONSE']._serialized_start=1998
-  _globals['_COMMONRESPONSE']._serialized_end=2082
-  _globals['_HEADERMUTATION']._serialized_start=2084
-  _globals['_HEADERMUTATION']._serialized_end=2191
-  _globals['_HEADERVALUEOPTION']._serialized_start=2193
-  _globals['_HEADERVALUEOPTION']._serialized_end=2312
-  _globals['_IMMEDIATERESPONSE']._serialized_start=2315
-  _globals['_IMMEDIATERESPONSE']._serialized_end=2480
-  _globals['_HTTPSTATUS']._serialized_start=2482
-  _globals['_HTTPSTATUS']._serialized_end=2508
-  _globals['_STREAMEDIMMEDIATERESPONSE']._serialized_start=2511
-  _globals['_STREAMEDIMMEDIATERESPONSE']._serialized_end=2759
-  _globals['_STREAMEDBODYRESPONSE']._serialized_start=2761
-  _globals['_STREAMEDBODYRESPONSE']._serialized_end=2820
-  _globals['_PROCESSINGMODE']._serialized_start=2823
-  _globals['_PROCESSINGMODE']._serialized_end=3511
-  _globals['_PROCESSINGMODE_HEADERSENDMODE']._serialized_start=3360
-  _globals['_PROCESSINGMODE_HEADERSENDMODE']._serialized_end=3409
-  _globals['_PROCESSINGMODE_BODYSENDMODE']._serialized_start=3411
-  _globals['_PROCESSINGMODE_BODYSENDMODE']._serialized_end=3511
+  _globals['_PROCESSINGREQUEST']._serialized_start=161
+  _globals['_PROCESSINGREQUEST']._serialized_end=746
+  _globals['_PROCESSINGREQUEST_ATTRIBUTESENTRY']._serialized_start=661
+  _globals['_PROCESSINGREQUEST_ATTRIBUTESENTRY']._serialized_end=735
+  _globals['_HTTPHEADERS']._serialized_start=748
+  _globals['_HTTPHEADERS']._serialized_end=839
+  _globals['_HTTPBODY']._serialized_start=841
+  _globals['_HTTPBODY']._serialized_end=888
+  _globals['_HTTPTRAILERS']._serialized_start=890
+  _globals['_HTTPTRAILERS']._serialized_end=960
+  _globals['_HEADERMAP']._serialized_start=962
+  _globals['_HEADERMAP']._serialized_end=1030
+  _globals['_HEADERVALUE']._serialized_start=1032
+  _globals['_HEADERVALUE']._serialized_end=1092
+  _globals['_PROCESSINGRESPONSE']._serialized_start=1095
+  _globals['_PROCESSINGRESPONSE']._serialized_end=1844
+  _globals['_HEADERSRESPONSE']._serialized_start=1846
+  _globals['_HEADERSRESPONSE']._serialized_end=1924
+  _globals['_BODYRESPONSE']._serialized_start=1926
+  _globals['_BODYRESPONSE']._serialized_end=2001
+  _globals['_TRAILERSRESPONSE']._serialized_start=2003
+  _globals['_TRAILERSRESPONSE']._serialized_end=2089
+  _globals['_COMMONRESPONSE']._serialized_start=2092
+  _globals['_COMMONRESPONSE']._serialized_end=2240
+  _globals['_BODYMUTATION']._serialized_start=2242
+  _globals['_BODYMUTATION']._serialized_end=2346
+  _globals['_HEADERMUTATION']._serialized_start=2348
+  _globals['_HEADERMUTATION']._serialized_end=2455
+  _globals['_HEADERVALUEOPTION']._serialized_start=2457
+  _globals['_HEADERVALUEOPTION']._serialized_end=2576
+  _globals['_IMMEDIATERESPONSE']._serialized_start=2579
+  _globals['_IMMEDIATERESPONSE']._serialized_end=2744
+  _globals['_HTTPSTATUS']._serialized_start=2746
+  _globals['_HTTPSTATUS']._serialized_end=2772
+  _globals['_STREAMEDIMMEDIATERESPONSE']._serialized_start=2775
+  _globals['_STREAMEDIMMEDIATERESPONSE']._serialized_end=3023
+  _globals['_STREAMEDBODYRESPONSE']._serialized_start=3025
+  _globals['_STREAMEDBODYRESPONSE']._serialized_end=3084
+  _globals['_PROCESSINGMODE']._serialized_start=3087
+  _globals['_PROCESSINGMODE']._serialized_end=3775
+  _globals['_PROCESSINGMODE_HEADERSENDMODE']._serialized_start=3624
+  _globals['_PROCESSINGMODE_HEADERSENDMODE']._serialized_end=3673
+  _globals['_PROCESSINGMODE_BODYSENDMODE']._serialized_start=3675
+  _globals['_PROCESSINGMODE_BODYSENDMODE']._serialized_end=3775
 # @@protoc_insertion_point(module_scope)

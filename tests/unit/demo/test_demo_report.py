@@ -60,9 +60,9 @@ def test_as_plain_text_each_scene_is_a_paragraph() -> None:
 
 def test_the_closing_line_counts_what_was_kept() -> None:
     assert closing(ALL_KEPT).startswith(
-        "All 6 scenes as promised, 6 payments executed, none of them twice (5.2 s)."
+        "All 7 scenes as promised, 7 payments executed, none of them twice (5.2 s)."
     )
-    assert closing(Performance((KEPT, BROKEN), 5.0)) == "Only 1 of 6 scenes went as promised (5 s)."
+    assert closing(Performance((KEPT, BROKEN), 5.0)) == "Only 1 of 7 scenes went as promised (5 s)."
 
 
 def test_a_run_that_broke_off_is_not_as_promised() -> None:

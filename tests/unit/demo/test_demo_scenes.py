@@ -100,6 +100,40 @@ async def test_a_race_without_retry_after_or_without_a_winner_is_not_as_promised
     assert scene.exchanges[0].received == "20 x 409 in-progress"
 
 
+async def test_a_detached_call_is_as_promised_when_its_retries_wait_for_it() -> None:
+    ledger, done, calls = Ledger(), asyncio.Event(), 0
+
+    async def waiting(request: web.Request) -> web.Response:
+        nonlocal calls
+        calls += 1
+        if calls > 1:
+            await done.wait()
+            return replayed(b"made")
+        ledger.execute((await request.json())["reference"], "1")
+        asyncio.get_running_loop().call_later(0.8, done.set)
+        await done.wait()
+        return web.Response(status=201, body=b"made")
+
+    scene = await play("Gives up, detached", waiting, ledger)
+
+    assert scene.broken == ()
+    assert calls == 21
+
+
+async def test_a_detached_call_that_ends_with_its_client_breaks_the_promise() -> None:
+    ledger = Ledger()
+
+    async def forgetful(request: web.Request) -> web.Response:
+        ledger.execute((await request.json())["reference"], "1")
+        await asyncio.sleep(0.6)
+        return web.Response(status=201, body=str(ledger.executions.total()).encode())
+
+    scene = await play("Gives up, detached", forgetful, ledger)
+
+    assert "each a replay" in scene.broken
+    assert "executed once" in scene.broken
+
+
 async def test_an_impatient_client_asks_again_until_the_first_attempt_is_settled() -> None:
     ledger = Ledger()
     answers = [problem(409, "in-progress", **{"retry-after": "1"}), problem(409, "outcome-unknown")]
@@ -188,5 +222,6 @@ def test_every_scene_of_the_contract_is_there_with_a_payment_of_its_own() -> Non
         "Mismatch",
         "Missing key",
         "Gives up, retries",
+        "Gives up, detached",
     ]
     assert len({script.order.reference for script in SCRIPTS}) == len(SCRIPTS)

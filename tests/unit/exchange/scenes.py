@@ -1,15 +1,31 @@
 """What the stories of an exchange are told with: a policy, messages, and a teller that notes each step."""
 
+import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
-from sidecar.exchange.effects import Count, CountOutcome, Effect, PassResponseHeaders, TakeClaim
+from sidecar.exchange.effects import (
+    Complete,
+    Count,
+    CountOutcome,
+    Effect,
+    PassResponseHeaders,
+    Reply,
+    TakeClaim,
+)
 from sidecar.exchange.events import (
     Claimed,
     ClaimFailed,
     Event,
+    Executed,
+    ExecutionFailed,
+    Expired,
+    Failure,
     InFlight,
+    Noted,
+    NotingFailed,
+    OwnerGone,
     Recorded,
     RenewalDue,
     RenewalFailed,
@@ -24,18 +40,23 @@ from sidecar.exchange.events import (
     SettlingFailed,
     StreamEnded,
     Unknown,
+    WaitFailed,
+    WaitOver,
 )
 from sidecar.exchange.machine import Exchange
 from sidecar.exchange.states import State
-from sidecar.idempotency.claim import Claim, UnknownReason
-from sidecar.idempotency.fields import Fields
+from sidecar.idempotency.claim import Claim, UnknownPolicy, UnknownReason
+from sidecar.idempotency.fields import Fields, first
 from sidecar.idempotency.fingerprint import Fingerprinter
 from sidecar.idempotency.outcome import Origin, Outcome
-from sidecar.idempotency.policy import Policies, Policy
+from sidecar.idempotency.policy import Execution, InProgress, Policies, Policy
 from sidecar.idempotency.record import Record
 from sidecar.idempotency.request import Request
 
 POLICY = Policy("payments", lease_ms=30_000, max_response_body=16)
+WAITING = replace(POLICY, in_progress=InProgress(wait_ms=10_000))
+RETRYING = replace(POLICY, unknown=UnknownPolicy.RETRY)
+DETACHED = replace(POLICY, execution=Execution.DETACHED, max_request_body=8, deadline_ms=60_000)
 OWNER = "owner-1"
 UPSTREAM = Origin("via_upstream", 0, "10.0.0.1:80", 1)
 TIMEOUT = Origin("response_timeout", 4, "10.0.0.1:80", 1)
@@ -45,6 +66,7 @@ WITHOUT_KEY: Fields = (("content-type", b"application/json"),)
 WITH_KEY: Fields = (*WITHOUT_KEY, ("idempotency-key", b'"k1"'))
 
 ENDED = StreamEnded()
+PIECE = RequestBody(b"x", end_of_stream=False)
 LAST_PIECE = RequestBody(b"yz", end_of_stream=True)
 LAST_OF_RESPONSE = ResponseBody(b"", end_of_stream=True)
 MORE_COMES = PassResponseHeaders(more=True)
@@ -141,30 +163,61 @@ class Teller:
 
     def __call__(self, policy: Policy | None = POLICY, *, bypass: bool = False) -> Story:
         """A new exchange under one policy, or under none."""
-        policies = Policies(() if policy is None else (policy,), bypass_when_unavailable=bypass)
-        return Story(Exchange(policies, OWNER), self.walked)
+        policies = () if policy is None else (replace(policy, bypass_when_unavailable=bypass),)
+        return Story(Exchange(Policies(policies), OWNER), self.walked)
 
 
 TellStory: TypeAlias = Callable[[Teller], None]
 
 CLAIMED = Claimed(1)
+KEPT = Settled(held=True)
 
-WAYS: dict[State, tuple[Event, ...]] = {
-    State.AWAITING_REQUEST: (),
-    State.CLAIMING: (head(),),
-    State.COMPARING: (head(), recorded(of=b"f" * 32)),
-    State.FORWARDING: (head(), CLAIMED),
-    State.AWAITING_RESPONSE: (head(body=False), CLAIMED),
-    State.CAPTURING_EARLY: (head(), CLAIMED, answer()),
-    State.CAPTURING: (head(body=False), CLAIMED, answer()),
-    State.SETTLING: (head(body=False), CLAIMED, answer(204, body=False)),
-    State.PASSING: (head(WITHOUT_KEY),),
-    State.ANSWERED: (head(body=False), InFlight(1)),
-    State.ABANDONED: (head(), ENDED),
-    State.SETTLING_ALONE: (head(), CLAIMED, ENDED),
-    State.CLOSED: (ENDED,),
+
+def taken_over(of: bytes | None, attempt: int = 2) -> Claimed:
+    """The store's answer that an attempt is taken over whose request had the fingerprint `of`."""
+    return Claimed(attempt, of, taken_over=True)
+
+
+def executed(status: int = 201, body: bytes | None = b"done", *, origin: Origin = UPSTREAM) -> Executed:
+    """The origin's answer to a detached execution."""
+    return Executed(status, (("etag", b"x"),), body, (), origin)
+
+
+@dataclass(frozen=True)
+class Way:
+    """How an exchange gets somewhere."""
+
+    events: tuple[Event, ...] = ()
+    policy: Policy = POLICY
+
+
+WAYS: dict[State, Way] = {
+    State.AWAITING_REQUEST: Way(),
+    State.CLAIMING: Way((head(),)),
+    State.WAITING: Way((head(), InFlight(1)), WAITING),
+    State.COMPARING: Way((head(), recorded(of=b"f" * 32))),
+    State.HOLDING: Way((head(), taken_over(b"f" * 32))),
+    State.FORWARDING: Way((head(), CLAIMED)),
+    State.NOTING: Way((head(), CLAIMED, LAST_PIECE), RETRYING),
+    State.AWAITING_RESPONSE: Way((head(body=False), CLAIMED)),
+    State.CAPTURING_EARLY: Way((head(), CLAIMED, answer())),
+    State.CAPTURING: Way((head(body=False), CLAIMED, answer())),
+    State.EXECUTING: Way((head(body=False), CLAIMED), DETACHED),
+    State.EXECUTING_ALONE: Way((head(body=False), CLAIMED, ENDED), DETACHED),
+    State.SETTLING: Way((head(body=False), CLAIMED, answer(204, body=False))),
+    State.PASSING: Way((head(WITHOUT_KEY),)),
+    State.ANSWERED: Way((head(body=False), InFlight(1))),
+    State.ABANDONED: Way((head(), ENDED)),
+    State.SETTLING_ALONE: Way((head(), CLAIMED, ENDED)),
+    State.CLOSED: Way((ENDED,)),
 }
 """A way to each state."""
+
+
+def at(state: State, tell: Teller) -> Story:
+    """A story that has come to this state."""
+    return tell(WAYS[state].policy).after(*WAYS[state].events)
+
 
 SAMPLES: tuple[Event, ...] = (
     head(),
@@ -184,6 +237,14 @@ SAMPLES: tuple[Event, ...] = (
     RenewalDue(),
     Renewed(held=True),
     RenewalFailed(),
+    Expired(),
+    Noted(held=True),
+    NotingFailed(),
+    OwnerGone(),
+    WaitFailed(),
+    WaitOver(),
+    executed(),
+    ExecutionFailed(Failure.LOST),
 )
 """An event of each type."""
 
@@ -191,3 +252,34 @@ SAMPLES: tuple[Event, ...] = (
 def replies(effects: Iterable[Effect], kind: type[Effect]) -> list[Effect]:
     """Those effects that are of one kind."""
     return [effect for effect in effects if isinstance(effect, kind)]
+
+
+def record_of(*effects: object) -> Record:
+    """The record that is to be kept."""
+    (complete,) = (effect for effect in effects if isinstance(effect, Complete))
+    return complete.record
+
+
+def the_reply(story: Story) -> Reply:
+    """What the client was answered here."""
+    (reply,) = (effect for effect in story.seen if isinstance(effect, Reply))
+    return reply
+
+
+def assert_problem(reply: Reply, status: int, type_: str) -> None:
+    """The reply is this problem (CONTRACT §4)."""
+    document = json.loads(reply.body)
+    assert reply.status == document["status"] == status
+    assert document["type"] == f"urn:idempotency:{type_}"
+    assert document["instance"] == "req-1"
+    assert first(reply.headers, "content-type") == b"application/problem+json"
+    assert reply.details == f"idempotency_{type_.replace('-', '_')}"
+
+
+def assert_refused(story: Story, status: int, type_: str) -> Reply:
+    """The client got this problem, it was counted, and the exchange is over but for its stream."""
+    reply = the_reply(story)
+    assert_problem(reply, status, type_)
+    assert story.seen.count(story.count(type_.replace("-", "_"))) == 1
+    assert story.state() is State.ANSWERED
+    return reply

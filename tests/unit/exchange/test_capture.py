@@ -61,6 +61,48 @@ def test_header_and_trailer_fields_are_filtered_alike() -> None:
     assert record.headers == record.trailers == (("etag", b"x"),)
 
 
+COOKIES: Fields = (("set-cookie", b"a=1"), ("set-cookie", b"b=2"))
+SUM: Fields = (("sum", b"1"),)
+
+
+@pytest.mark.parametrize(
+    ("headers", "trailers", "replayable"),
+    [
+        (COOKIES, SUM, False),
+        (COOKIES, (), True),
+        (COOKIES, (("date", b"now"),), True),
+        (COOKIES[:1], SUM, True),
+        ((), (*COOKIES, *SUM), True),
+    ],
+)
+def test_what_envoy_could_not_give_again_without_loss_is_not_replayable(
+    headers: Fields, trailers: Fields, replayable: bool
+) -> None:
+    # A streamed reply has trailers but keeps one field of a name; an immediate one has no trailers.
+    keeping = replace(POLICY, exclude_response_headers=frozenset())
+    capturing = Capture(answer(200, headers), keeping)
+    capturing.feed(b"done")
+
+    record = capturing.record(OF, trailers)
+
+    assert (record.replayable, record.body) == (replayable, b"done" if replayable else b"")
+    assert record.headers == headers
+
+
+def test_cookies_that_the_policy_does_not_keep_do_not_stand_in_the_way_of_trailers() -> None:
+    record = capture(b"done", fields=COOKIES).record(OF, SUM)
+
+    assert (record.replayable, record.headers, record.trailers) == (True, (), SUM)
+
+
+def test_a_body_that_was_let_go_of_is_not_replayable_however_small_it_is() -> None:
+    capturing = capture(b"done")
+
+    capturing.let_go()
+
+    assert (capturing.record(OF).replayable, capturing.record(OF).body) == (False, b"")
+
+
 @pytest.mark.parametrize(
     ("fields", "pieces", "whole"),
     [

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from sidecar.exchange.effects import (
+    Count,
     ForwardRequest,
     PassRequest,
     PassRequestBody,
@@ -21,6 +22,7 @@ from sidecar.exchange.effects import (
 from sidecar.exchange.events import (
     Claimed,
     ClaimFailed,
+    Expired,
     InFlight,
     RequestBody,
     RequestTrailers,
@@ -43,40 +45,19 @@ from tests.unit.exchange.scenes import (
     LAST_PIECE,
     NO_MORE,
     OWNER,
+    PIECE,
     POLICY,
     REFUSED,
     WITH_KEY,
     WITHOUT_KEY,
-    Story,
     Teller,
     answer,
+    assert_refused,
     fingerprint,
     head,
     recorded,
+    the_reply,
 )
-
-PIECE = RequestBody(b"x", end_of_stream=False)
-
-
-def the_reply(story: Story) -> Reply:
-    (reply,) = (effect for effect in story.seen if isinstance(effect, Reply))
-    return reply
-
-
-def assert_refused(story: Story, status: int, type_: str) -> Reply:
-    """The client got this problem, it was counted, and the exchange is over but for its stream."""
-    reply = the_reply(story)
-    document = json.loads(reply.body)
-    assert reply.status == document["status"] == status
-    assert document["type"] == f"urn:idempotency:{type_}"
-    assert document["instance"] == "req-1"
-    assert first(reply.headers, "content-type") == b"application/problem+json"
-    result = type_.replace("-", "_")
-    assert reply.details == f"idempotency_{result}"
-    assert story.seen.count(story.count(result)) == 1
-    assert story.state() is State.ANSWERED
-    return reply
-
 
 # --- Requests that need nothing
 
@@ -228,6 +209,19 @@ def test_a_key_with_an_unknown_outcome_is_held_and_not_to_be_retried(tell: Telle
     assert b"lost-mid-response" in reply.body
 
 
+def test_a_key_whose_response_is_gone_but_whose_tombstone_stands_is_refused(tell: Teller) -> None:
+    story = tell().after(head(), Expired())
+
+    assert first(assert_refused(story, 409, "key-expired").headers, "retry-after") is None
+
+
+def test_a_claim_says_how_long_the_use_of_a_key_is_remembered_after_its_response(tell: Teller) -> None:
+    story = tell(replace(POLICY, ttl_ms=1_000, tombstone_ms=7_000)).after(head())
+
+    assert story.claim is not None
+    assert (story.claim.ttl_ms, story.claim.tombstone_ms) == (1_000, 7_000)
+
+
 def test_without_a_store_the_request_is_refused_and_a_claim_that_may_stand_is_dropped(tell: Teller) -> None:
     for late in (Settled(held=True), Settled(held=False), SettlingFailed()):
         story = tell().after(head())
@@ -240,6 +234,16 @@ def test_without_a_store_the_request_is_refused_and_a_claim_that_may_stand_is_dr
         assert story.on(ENDED) == ()
         assert story.state() is State.CLOSED
         assert story.on(late) == ()
+
+
+def test_where_the_store_was_not_even_asked_there_is_no_claim_to_drop(tell: Teller) -> None:
+    unasked = ClaimFailed(unavailable=True, asked=False)
+    there, gone = tell().after(head(), unasked), tell().after(head(), ENDED, unasked)
+
+    assert_refused(there, 503, "store-unavailable")
+    assert gone.state() is State.CLOSED
+    for story in (there, gone):
+        assert not [effect for effect in story.seen if isinstance(effect, Release)]
 
 
 def test_without_a_store_a_bypass_forwards_the_request_unprotected(tell: Teller) -> None:
@@ -281,7 +285,7 @@ def test_a_claim_that_comes_after_the_client_left_is_released(tell: Teller) -> N
 
 
 def test_a_refusal_that_comes_after_the_client_left_needs_nothing(tell: Teller) -> None:
-    for refusal in (InFlight(1), Unknown(1, UnknownReason.LEASE_EXPIRED), recorded(of=None)):
+    for refusal in (InFlight(1), Unknown(1, UnknownReason.LEASE_EXPIRED), recorded(of=None), Expired()):
         story = tell().after(head(), ENDED)
 
         assert story.on(refusal) == ()
@@ -366,14 +370,24 @@ def test_an_empty_body_sent_as_pieces_equals_no_body(tell: Teller) -> None:
     assert story.on(RequestBody(b"", end_of_stream=True))[-1] == story.count("replayed")
 
 
-def test_where_bodies_do_not_count_another_body_is_replayed(tell: Teller) -> None:
+def test_where_bodies_do_not_count_another_body_is_replayed_without_being_read(tell: Teller) -> None:
     policy = replace(POLICY, fingerprint=FingerprintSpec(body=BodyMode.NONE))
     begun = head()
-    story = tell(policy).after(begun, recorded(of=fingerprint(begun, policy=policy)))
-    if story.state() is State.COMPARING:
-        story.after(PIECE, LAST_PIECE)
+    story = tell(policy).after(begun)
 
-    assert story.seen[-1] == story.count("replayed")
+    effects = story.on(recorded(of=fingerprint(begun, policy=policy)))
+
+    assert [type(effect) for effect in effects] == [Reply, Count]
+    assert effects[-1] == story.count("replayed")
+    assert story.state() is State.ANSWERED
+    assert story.on(LAST_PIECE) == ()
+
+
+def test_where_bodies_do_not_count_the_head_still_does(tell: Teller) -> None:
+    policy = replace(POLICY, fingerprint=FingerprintSpec(body=BodyMode.NONE))
+    of = fingerprint(head(target="/pay?a=2"), policy=policy)
+
+    assert_refused(tell(policy).after(head(), recorded(of=of)), 422, "key-reused")
 
 
 def test_what_still_comes_of_a_duplicate_that_was_answered_is_ignored(tell: Teller) -> None:

@@ -19,14 +19,13 @@ from sidecar.exchange.events import (
     RenewalDue,
     RenewalFailed,
     Renewed,
-    RequestBody,
     RequestTrailers,
     ResponseBody,
     ResponseTrailers,
     Settled,
     SettlingFailed,
 )
-from sidecar.exchange.states import EXECUTING, State
+from sidecar.exchange.states import LEASED, State
 from sidecar.idempotency.claim import UnknownReason
 from sidecar.idempotency.fields import Fields
 from sidecar.idempotency.outcome import Origin, Outcome, OutcomeRules
@@ -34,24 +33,24 @@ from sidecar.idempotency.record import Record
 from tests.unit.exchange.scenes import (
     CLAIMED,
     ENDED,
+    KEPT,
     LAST_OF_RESPONSE,
     LAST_PIECE,
     MORE_COMES,
     NO_MORE,
+    PIECE,
     POLICY,
     REFUSED,
     TIMEOUT,
-    WAYS,
     Story,
     Teller,
     answer,
+    at,
     fingerprint,
     head,
+    record_of,
     replies,
 )
-
-PIECE = RequestBody(b"x", end_of_stream=False)
-KEPT = Settled(held=True)
 
 
 def chunk(data: bytes, *, end: bool = False) -> ResponseBody:
@@ -61,11 +60,6 @@ def chunk(data: bytes, *, end: bool = False) -> ResponseBody:
 def executing(tell: Teller) -> Story:
     """A request without a body that has been forwarded."""
     return tell().after(head(body=False), CLAIMED)
-
-
-def record_of(*effects: object) -> Record:
-    (complete,) = (effect for effect in effects if isinstance(effect, Complete))
-    return complete.record
 
 
 # --- The whole way
@@ -245,6 +239,27 @@ def test_an_upstream_cannot_mark_its_response_as_a_replay(tell: Teller) -> None:
     assert record_of(*story.on(LAST_OF_RESPONSE)).headers == (("etag", b"x"),)
 
 
+def test_a_response_with_trailers_and_several_cookies_is_recorded_as_not_replayable(tell: Teller) -> None:
+    cookies: Fields = (("set-cookie", b"a=1"), ("set-cookie", b"b=2"))
+    keeping = replace(POLICY, exclude_response_headers=frozenset())
+    story = tell(keeping).after(head(body=False), CLAIMED, answer(200, cookies), chunk(b"done"))
+
+    record = record_of(*story.on(ResponseTrailers((("sum", b"1"),))))
+
+    assert (record.replayable, record.body, record.fingerprint) == (
+        False,
+        b"",
+        fingerprint(head(body=False)),
+    )
+    assert story.on(KEPT) == (PassResponseTrailers(), story.outcome(Outcome.RECORD, "status"))
+
+
+def test_fields_that_the_response_names_as_its_connections_are_not_recorded(tell: Teller) -> None:
+    fields: Fields = (("connection", b"X-Hop, close"), ("x-hop", b"1"), ("etag", b"x"))
+
+    assert record_of(*executing(tell).on(answer(200, fields, body=False))).headers == (("etag", b"x"),)
+
+
 # --- Responses that are not recorded
 
 
@@ -415,24 +430,27 @@ def test_an_early_response_that_stops_short_leaves_the_key_unknown(tell: Teller)
 
 
 def test_a_lease_is_renewed_as_long_as_the_exchange_executes(tell: Teller) -> None:
-    for state in EXECUTING:
-        story = tell().after(*WAYS[state])
+    for state in LEASED:
+        story = at(state, tell)
 
-        assert story.on(RenewalDue()) == (Renew(story.held()),)
+        (renew,) = story.on(RenewalDue())
+        assert isinstance(renew, Renew)
+        assert renew.claim == story.held(attempt=renew.claim.attempt)
+        assert renew.claim.attempt > 0
         assert story.on(Renewed(held=True)) == (RenewLater(10_000),)
         assert story.on(RenewalFailed()) == (RenewLater(10_000),)
         assert story.state() is state
 
 
 def test_a_lease_that_is_no_longer_ours_is_not_renewed_again(tell: Teller) -> None:
-    for state in EXECUTING:
-        assert tell().after(*WAYS[state], RenewalDue()).on(Renewed(held=False)) == ()
+    for state in LEASED:
+        assert at(state, tell).after(RenewalDue()).on(Renewed(held=False)) == ()
 
 
 def test_a_renewal_that_comes_after_the_decision_changes_nothing(tell: Teller) -> None:
-    for state in (State.SETTLING, State.SETTLING_ALONE, State.PASSING, State.CLOSED):
+    for state in (State.SETTLING, State.SETTLING_ALONE, State.PASSING, State.ANSWERED, State.CLOSED):
         for renewal in (RenewalDue(), Renewed(held=True), Renewed(held=False), RenewalFailed()):
-            story = tell().after(*WAYS[state])
+            story = at(state, tell)
 
             assert story.on(renewal) == ()
             assert story.state() is state

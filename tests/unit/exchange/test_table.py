@@ -11,8 +11,24 @@ from sidecar.exchange.events import Event, StreamEnded
 from sidecar.exchange.machine import Exchange, ProtocolViolation
 from sidecar.exchange.states import TABLE, State
 from sidecar.idempotency.policy import Policies
-from tests.unit.exchange import test_stories_before_execution, test_stories_of_executions
-from tests.unit.exchange.scenes import ENDED, SAMPLES, WAYS, Step, Teller, TellStory
+from tests.unit.exchange import (
+    test_stories_before_execution,
+    test_stories_of_announced_lengths,
+    test_stories_of_detached_executions,
+    test_stories_of_executions,
+    test_stories_of_takeovers,
+    test_stories_of_waiting,
+)
+from tests.unit.exchange.scenes import ENDED, SAMPLES, WAYS, Step, Teller, TellStory, at
+
+STORIES = (
+    test_stories_before_execution,
+    test_stories_of_waiting,
+    test_stories_of_executions,
+    test_stories_of_announced_lengths,
+    test_stories_of_takeovers,
+    test_stories_of_detached_executions,
+)
 
 EVERY_EVENT = tuple(type(sample) for sample in SAMPLES)
 
@@ -29,7 +45,7 @@ def stories(*modules: ModuleType) -> Iterator[TellStory]:
 def walked() -> set[Step]:
     """Every step that any story takes."""
     teller = Teller()
-    for story in stories(test_stories_before_execution, test_stories_of_executions):
+    for story in stories(*STORIES):
         story(teller)
     return teller.walked
 
@@ -55,8 +71,8 @@ def flattened(union: object) -> Iterator[object]:
 def test_there_is_a_sample_of_every_event_and_a_way_to_every_state() -> None:
     assert set(flattened(Event)) == set(EVERY_EVENT)
     assert set(WAYS) == set(State)
-    for state, way in WAYS.items():
-        assert Teller()().after(*way).state() is state
+    for state in State:
+        assert at(state, Teller()).state() is state
 
 
 def test_every_action_is_a_method_of_the_exchange_and_every_state_leads_to_the_end() -> None:
@@ -81,19 +97,19 @@ UNKNOWN_PAIRS = [
 def test_what_is_not_in_the_table_is_a_violation_that_leaves_the_exchange_as_it_was(
     state: State, event: Event
 ) -> None:
-    story = Teller()().after(*WAYS[state])
+    story = at(state, Teller())
 
     with pytest.raises(ProtocolViolation, match=f"^{type(event).__name__} while {state.name}$"):
         story.on(event)
 
     assert story.state() is state
     if (state, StreamEnded) in TABLE:
-        undisturbed = Teller()().after(*WAYS[state])
+        undisturbed = at(state, Teller())
         assert story.on(ENDED) == undisturbed.on(ENDED)
         assert story.state() is undisturbed.state()
     else:
         # The stream has ended already: only the store's answer is waited for.
-        assert state in {State.ABANDONED, State.SETTLING_ALONE, State.CLOSED}
+        assert state in {State.ABANDONED, State.EXECUTING_ALONE, State.SETTLING_ALONE, State.CLOSED}
 
 
 def test_an_action_that_leads_elsewhere_than_the_table_says_is_a_bug() -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from envoy_data_plane.envoy.config.core.v3 import HeaderMap, HeaderValue
+from envoy_data_plane.envoy.extensions.filters.http.ext_proc.v3 import ProcessingMode
 from envoy_data_plane.envoy.service.ext_proc.v3 import (
     HttpBody,
     HttpHeaders,
@@ -74,6 +75,27 @@ def response_trailers(fields: Fields = ()) -> bytes:
 def answers(answer: Answer) -> list[ProcessingResponse]:
     """What Envoy reads of an answer."""
     return [ProcessingResponse.parse(message) for message in encode(answer)]
+
+
+def the_answer(answer: Answer) -> ProcessingResponse:
+    """The one message an answer is sent as."""
+    (response,) = answers(answer)
+    return response
+
+
+def modes(response: ProcessingResponse) -> tuple[str, ...]:
+    """Request body, request trailers, response headers, body and trailers."""
+    override = response.mode_override or ProcessingMode()
+    return tuple(
+        str(mode.name)
+        for mode in (
+            override.request_body_mode,
+            override.request_trailer_mode,
+            override.response_header_mode,
+            override.response_body_mode,
+            override.response_trailer_mode,
+        )
+    )
 
 
 def phase(message: bytes | ProcessingResponse) -> str:

@@ -2,13 +2,14 @@
 
 import pytest
 from envoy_data_plane.envoy.config.core.v3 import HeaderMap, HeaderValue
-from envoy_data_plane.envoy.extensions.filters.http.ext_proc.v3 import ProcessingMode
-from envoy_data_plane.envoy.service.ext_proc.v3 import HttpHeaders, ProcessingRequest, ProcessingResponse
+from envoy_data_plane.envoy.service.ext_proc.v3 import HttpHeaders, ProcessingRequest
 from envoy_data_plane.google.protobuf import Struct, Value
 
 from sidecar.exchange.effects import (
     Answer,
+    ExtendTimeout,
     ForwardRequest,
+    HoldRequest,
     PassRequest,
     PassRequestBody,
     PassRequestTrailers,
@@ -26,7 +27,8 @@ from sidecar.exchange.events import (
     ResponseHeaders,
     ResponseTrailers,
 )
-from sidecar.extproc.codec import MAX_STREAMED_PIECE, UndecodableMessageError, decode
+from sidecar.extproc.codec import UndecodableMessageError, decode
+from sidecar.extproc.codec.replies import MAX_STREAMED_PIECE
 from sidecar.idempotency.fields import Fields
 from sidecar.idempotency.outcome import Origin
 from sidecar.idempotency.request import Request
@@ -37,6 +39,7 @@ from tests.unit.extproc.envoy_messages import (
     answers,
     attributes,
     header_map,
+    modes,
     phase,
     request_body,
     request_headers,
@@ -44,6 +47,7 @@ from tests.unit.extproc.envoy_messages import (
     response_body,
     response_headers,
     response_trailers,
+    the_answer,
 )
 
 # Deprecated in Envoy's protocol, and the only one of the two that ext_proc honours.
@@ -209,26 +213,6 @@ def test_what_envoy_adds_beyond_the_subset_is_skipped() -> None:
 # --- Out
 
 
-def the_answer(answer: Answer) -> ProcessingResponse:
-    (response,) = answers(answer)
-    return response
-
-
-def modes(response: ProcessingResponse) -> tuple[str, ...]:
-    """Request body, request trailers, response headers, body and trailers."""
-    override = response.mode_override or ProcessingMode()
-    return tuple(
-        str(mode.name)
-        for mode in (
-            override.request_body_mode,
-            override.request_trailer_mode,
-            override.response_header_mode,
-            override.response_body_mode,
-            override.response_trailer_mode,
-        )
-    )
-
-
 @pytest.mark.parametrize(
     ("answer", "expected"),
     [
@@ -237,6 +221,8 @@ def modes(response: ProcessingResponse) -> tuple[str, ...]:
         (ForwardRequest(1, has_body=True), "request_headers"),
         (ForwardRequest(9, has_body=False), "request_headers"),
         (ReadRequestBody(), ""),
+        (HoldRequest(), ""),
+        (ExtendTimeout(1), ""),
         (PassRequestBody(), "request_body"),
         (PassRequestTrailers(), "request_trailers"),
         (PassResponseHeaders(more=True), "response_headers"),
@@ -249,12 +235,13 @@ def modes(response: ProcessingResponse) -> tuple[str, ...]:
     ids=repr,
 )
 def test_every_answer_is_of_the_phase_it_answers_and_never_spurious(answer: Answer, expected: str) -> None:
-    # Only the order to read the body may have its oneof unset: Envoy takes it for the mode override alone.
+    # Only what is no answer may have its oneof unset: Envoy takes it for the override alone.
     messages = answers(answer)
 
     assert {phase(message) for message in messages} == {expected}
     if not expected:
-        assert messages[0].mode_override is not None
+        overrides = (messages[0].mode_override, messages[0].override_message_timeout)
+        assert sum(override is not None for override in overrides) == 1
 
 
 def test_passing_a_request_overrides_nothing() -> None:
@@ -288,10 +275,6 @@ def test_a_forwarded_request_is_watched_to_the_end_of_its_response() -> None:
 
     assert modes(with_body) == ("STREAMED", "SEND", "SEND", "STREAMED", "SEND")
     assert modes(without) == ("NONE", "SKIP", "SEND", "STREAMED", "SEND")
-
-
-def test_reading_a_body_without_forwarding_it_is_full_duplex() -> None:
-    assert modes(the_answer(ReadRequestBody())) == ("FULL_DUPLEX_STREAMED", "SEND", "SKIP", "NONE", "SKIP")
 
 
 def test_a_response_of_which_no_more_is_wanted_is_let_out_of_sight() -> None:

@@ -1,42 +1,27 @@
-"""The driver on a stream: the real machine and codec, a store that answers when told, virtual time."""
-
-import asyncio
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
-from typing import Any, cast
+"""The driver on a stream: answers in order, store calls that outlive it, renewals, and what goes wrong."""
 
 import pytest
 from envoy_data_plane.envoy.service.ext_proc.v3 import ProcessingResponse
 
-from sidecar.exchange.effects import (
-    Complete,
-    Count,
-    CountOutcome,
-    Effect,
-    MarkUnknown,
-    Release,
-    Renew,
-    StoreEffect,
-    TakeClaim,
-)
-from sidecar.exchange.events import (
-    Claimed,
-    Event,
-    InFlight,
-    Recorded,
-    Renewed,
-    Settled,
-    StoreEvent,
-)
+from sidecar.exchange.effects import Complete, Effect, MarkUnknown, Release, Renew, TakeClaim
+from sidecar.exchange.events import Claimed, Event, InFlight, Recorded, Renewed
 from sidecar.exchange.machine import Exchange
 from sidecar.exchange.states import State
-from sidecar.extproc.driver import Driver
 from sidecar.extproc.server import ExchangeServer
-from sidecar.idempotency.policy import Policies, Policy
+from sidecar.idempotency.policy import Policies
 from sidecar.idempotency.record import Record
+from tests.unit.extproc.driver_scene import (
+    CLAIMED,
+    KEPT,
+    POLICIES,
+    FakeObserver,
+    FakeStore,
+    FakeStream,
+    Scene,
+    turn,
+)
 from tests.unit.extproc.envoy_messages import (
     REQUEST,
-    phase,
     request_body,
     request_headers,
     response_body,
@@ -44,148 +29,6 @@ from tests.unit.extproc.envoy_messages import (
 )
 
 pytestmark = pytest.mark.filterwarnings("ignore:HeaderValueOption.append is deprecated:DeprecationWarning")
-
-POLICIES = Policies((Policy("default", lease_ms=30_000),))
-CLAIMED, KEPT = Claimed(1), Settled(held=True)
-
-
-@dataclass
-class FakeStream:
-    sent: list[bytes] = field(default_factory=list)
-    failures: list[str] = field(default_factory=list)
-
-    def send(self, message: bytes) -> None:
-        self.sent.append(message)
-
-    def fail(self, detail: str) -> None:
-        self.failures.append(detail)
-
-    def phases(self) -> list[str]:
-        """The phases answered so far."""
-        return [phase(message) for message in self.sent]
-
-
-@dataclass
-class FakeStore:
-    """Keeps every effect until the test says what comes of it."""
-
-    asked: list[StoreEffect] = field(default_factory=list)
-    waiting: list[asyncio.Future[StoreEvent]] = field(default_factory=list)
-
-    async def perform(self, effect: StoreEffect) -> StoreEvent:
-        self.asked.append(effect)
-        answer: asyncio.Future[StoreEvent] = asyncio.get_running_loop().create_future()
-        self.waiting.append(answer)
-        return await answer
-
-    async def answers(self, outcome: StoreEvent | Exception, nth: int = 0) -> None:
-        """Let the nth oldest operation under way come back."""
-        await turn()
-        if isinstance(outcome, Exception):
-            self.waiting.pop(nth).set_exception(outcome)
-        else:
-            self.waiting.pop(nth).set_result(outcome)
-        await turn()
-
-
-@dataclass
-class FakeTimer:
-    due: float
-    run: Callable[[], None]
-    cancelled: bool = False
-
-    def cancel(self) -> None:
-        self.cancelled = True
-
-
-@dataclass
-class VirtualLoop:
-    """The running loop's tasks under a clock that the test winds."""
-
-    now: float = 100.0
-    timers: list[FakeTimer] = field(default_factory=list)
-
-    def time(self) -> float:
-        return self.now
-
-    def call_later(self, delay: float, callback: Callable[..., None], *args: Any) -> FakeTimer:
-        self.timers.append(FakeTimer(self.now + delay, lambda: callback(*args)))
-        return self.timers[-1]
-
-    def create_task(self, coroutine: Any) -> Awaitable[Any]:
-        return asyncio.get_running_loop().create_task(coroutine)
-
-    def wind(self, seconds: float) -> None:
-        self.now += seconds
-        for timer in [timer for timer in self.timers if timer.due <= self.now]:
-            self.timers.remove(timer)
-            if not timer.cancelled:
-                timer.run()
-
-    def pending(self) -> list[FakeTimer]:
-        return [timer for timer in self.timers if not timer.cancelled]
-
-
-@dataclass
-class FakeObserver:
-    told: list[tuple[Any, ...]] = field(default_factory=list)
-
-    def opened(self) -> None:
-        self.told.append(("opened",))
-
-    def closed(self) -> None:
-        self.told.append(("closed",))
-
-    def answered(self, phase: str, seconds: float) -> None:
-        self.told.append(("answered", phase, round(seconds, 3)))
-
-    def counted(self, count: Count) -> None:
-        self.told.append(("counted", count.result))
-
-    def settled(self, outcome: CountOutcome) -> None:
-        self.told.append(("settled", outcome.outcome.value, str(outcome.reason)))
-
-    def violated(self, detail: str, error: Exception | None) -> None:
-        self.told.append(("violated", detail, error))
-
-    def of(self, what: str) -> list[tuple[Any, ...]]:
-        return [told[1:] for told in self.told if told[0] == what]
-
-
-async def turn() -> None:
-    """Let everything that is ready run."""
-    for _ in range(4):
-        await asyncio.sleep(0)
-
-
-class Scene:
-    """A driver and everything around it."""
-
-    def __init__(self, exchange: Exchange | None = None) -> None:
-        self.stream, self.store, self.observer, self.loop = (
-            FakeStream(),
-            FakeStore(),
-            FakeObserver(),
-            VirtualLoop(),
-        )
-        self.exchange = exchange or Exchange(POLICIES, "owner-1")
-        self.driver = Driver(
-            self.stream,
-            self.exchange,
-            self.store.perform,
-            self.observer,
-            cast("asyncio.AbstractEventLoop", self.loop),
-        )
-
-    async def claimed(self, *, end: bool = True) -> "Scene":
-        """Bring a keyed request to where it is forwarded."""
-        self.driver.on_message(request_headers(end=end))
-        await self.store.answers(CLAIMED)
-        return self
-
-    def asked(self) -> list[type[Effect]]:
-        """What the store was asked for, in order."""
-        return [type(effect) for effect in self.store.asked]
 
 
 async def test_a_message_whose_answer_is_known_is_answered_in_the_same_call() -> None:

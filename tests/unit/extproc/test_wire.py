@@ -5,6 +5,7 @@ The other side is envoy-data-plane, generated from Envoy's published protocol.
 
 import dataclasses
 from collections.abc import Iterator
+from datetime import timedelta
 from enum import IntEnum
 from typing import Any
 
@@ -28,6 +29,9 @@ SCALARS = {
 }
 SAME_ON_THE_WIRE = {("HttpStatus", "code"): ("int32", "enum")}
 """Both are varints (an enum of Envoy's that the sidecar has no use for)."""
+
+PLAIN_IN_PYTHON = {"google.protobuf.BoolValue": "bool", "google.protobuf.Duration": "timedelta"}
+"""Messages that envoy-data-plane gives as values of Python."""
 
 
 def envoys(name: str) -> type[Any]:
@@ -107,12 +111,33 @@ def test_every_message_field_holds_envoys_message(message: str, field: FieldDesc
 
     if inner is None or map_parts(field) is not None:
         assert metadata.unwrap is None
-    elif inner.full_name == "google.protobuf.BoolValue":
+    elif inner.full_name in PLAIN_IN_PYTHON:
         assert metadata.unwrap is not None
-        assert "bool" in hint
+        assert PLAIN_IN_PYTHON[inner.full_name] in hint
     else:
         bare = hint.removeprefix("list[").removesuffix("]").removesuffix(" | None")
         assert bare.rpartition(".")[2] == inner.name
+
+
+@pytest.mark.parametrize("milliseconds", [0, 1, 999, 15_000, 86_400_001])
+def test_a_timeout_is_read_by_envoy_as_it_is_written(milliseconds: int) -> None:
+    seconds, rest = divmod(milliseconds, 1000)
+    ours = pb.ProcessingResponse(override_message_timeout={"seconds": seconds, "nanos": rest * 1_000_000})
+
+    theirs = service.ProcessingResponse.parse(ours.SerializeToString())
+
+    assert theirs.override_message_timeout == timedelta(milliseconds=milliseconds)
+
+
+@pytest.mark.parametrize("end", [True, False])
+def test_an_echoed_piece_is_read_by_envoy_as_it_is_written(end: bool) -> None:
+    piece = pb.StreamedBodyResponse(body=b"\x00\xff", end_of_stream=end)
+
+    theirs = service.BodyMutation.parse(pb.BodyMutation(streamed_response=piece).SerializeToString())
+
+    assert theirs == service.BodyMutation(
+        streamed_response=service.StreamedBodyResponse(body=b"\x00\xff", end_of_stream=end)
+    )
 
 
 @pytest.mark.parametrize(("name", "enum"), list(enums()), ids=[name for name, _ in enums()])

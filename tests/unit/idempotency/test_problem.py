@@ -6,10 +6,13 @@ import pytest
 
 from sidecar.idempotency.fields import first
 from sidecar.idempotency.problem import (
+    BodyTooLarge,
     InProgress,
+    KeyExpired,
     KeyInvalid,
     KeyMissing,
     KeyReused,
+    OriginUnavailable,
     OutcomeUnknown,
     Problem,
     ResponseNotStored,
@@ -24,7 +27,11 @@ PROBLEMS = [
     (KeyReused(), 422, "key-reused", None),
     (OutcomeUnknown(2, "lease-expired"), 409, "outcome-unknown", None),
     (ResponseNotStored(201), 409, "response-not-stored", None),
+    (OutcomeUnknown(1, "deadline", status=504), 504, "outcome-unknown", None),
     (StoreUnavailable(), 503, "store-unavailable", b"1"),
+    (KeyExpired(), 409, "key-expired", None),
+    (BodyTooLarge(1024), 413, "body-too-large", None),
+    (OriginUnavailable(), 503, "origin-unavailable", b"1"),
 ]
 EACH = pytest.mark.parametrize(("problem", "status", "type_", "retry_after"), PROBLEMS, ids=repr)
 
@@ -70,6 +77,24 @@ def test_a_response_that_was_not_stored_tells_its_status() -> None:
 def test_an_unknown_outcome_tells_the_attempt_and_why() -> None:
     assert "Attempt 3" in OutcomeUnknown(3, "lost-mid-response").detail
     assert "lost-mid-response" in OutcomeUnknown(3, "lost-mid-response").detail
+
+
+def test_only_a_key_that_is_held_is_said_to_wait_for_an_operator() -> None:
+    held, lost = OutcomeUnknown(1, "lease-expired"), OutcomeUnknown(1, "deadline", status=504)
+
+    assert "operator" in held.detail
+    assert "operator" not in lost.detail
+    assert lost.detail.endswith("(deadline).")
+
+
+def test_a_status_of_one_problem_changes_no_other() -> None:
+    OutcomeUnknown(1, "deadline", status=504)
+
+    assert OutcomeUnknown(1, "lease-expired").status == OutcomeUnknown.status == 409
+
+
+def test_a_body_that_is_too_large_tells_what_is_allowed() -> None:
+    assert "at most 1024 bytes" in BodyTooLarge(1024).detail
 
 
 def test_the_content_type_is_problem_json() -> None:

@@ -4,7 +4,7 @@ import pytest
 
 from sidecar.idempotency.fields import Fields
 from sidecar.idempotency.record import Record
-from sidecar.idempotency.replay import replay_headers, storable
+from sidecar.idempotency.replay import first_headers, replay_headers, storable
 
 NOTHING: frozenset[str] = frozenset()
 
@@ -15,9 +15,9 @@ NOTHING: frozenset[str] = frozenset()
         "connection",
         "keep-alive",
         "proxy-authenticate",
+        "proxy-authorization",
         "proxy-connection",
         "te",
-        "trailer",
         "transfer-encoding",
         "upgrade",
         "date",
@@ -37,6 +37,12 @@ def test_hop_by_hop_fields_dates_and_envoys_own_are_not_stored(name: str) -> Non
 )
 def test_every_other_field_is_stored(name: str) -> None:
     assert storable(((name, b"x"),), NOTHING) == ((name, b"x"),)
+
+
+def test_fields_that_connection_names_are_not_stored() -> None:
+    fields: Fields = (("x-hop", b"1"), ("connection", b"close, X-Hop"), ("etag", b"y"))
+
+    assert storable(fields, NOTHING) == (("etag", b"y"),)
 
 
 def test_fields_the_policy_excludes_are_not_stored() -> None:
@@ -71,3 +77,31 @@ def test_the_length_of_a_body_that_is_not_sent_stays() -> None:
     headers: Fields = (("content-length", b"4"),)
 
     assert replay_headers(record(headers, b"")) == (*headers, ("idempotent-replayed", b"true"))
+
+
+# --- The first response of a detached execution
+
+
+def test_a_first_response_has_all_that_is_end_to_end() -> None:
+    headers: Fields = (
+        ("date", b"now"),
+        ("set-cookie", b"a=1"),
+        ("set-cookie", b"b=2"),
+        ("x-envoy-upstream-service-time", b"1"),
+        ("connection", b"x-hop"),
+        ("x-hop", b"1"),
+        ("transfer-encoding", b"chunked"),
+    )
+
+    assert first_headers(headers, b"body") == headers[:4]
+
+
+def test_a_first_response_is_never_marked_as_a_replay() -> None:
+    assert first_headers((("idempotent-replayed", b"true"), ("etag", b"x")), b"") == (("etag", b"x"),)
+
+
+def test_the_length_of_a_first_response_is_left_to_envoy_save_where_no_body_is_sent() -> None:
+    headers: Fields = (("content-length", b"4"),)
+
+    assert first_headers(headers, b"body") == ()
+    assert first_headers(headers, b"") == headers

@@ -19,6 +19,8 @@ from sidecar.exchange.events import (
 )
 from sidecar.idempotency.claim import UnknownReason
 from sidecar.idempotency.outcome import Outcome
+from sidecar.origin.errors import DeadlineError
+from sidecar.store.observing import RepeatEnd
 from sidecar.store.port import StoreUnavailableError
 from sidecar.telemetry.metrics import Metrics
 from sidecar.telemetry.observer import Telemetry
@@ -114,6 +116,83 @@ def test_a_store_operation_that_failed_is_measured_and_warned_of(
     ]
 
 
+@pytest.mark.parametrize("seconds", [0.002, 9.0, 45.0])
+def test_detached_calls_are_measured_by_result_up_to_the_minute(
+    telemetry: Telemetry, logged: list[Any], seconds: float
+) -> None:
+    telemetry.called("answered", seconds, None)
+
+    assert value(telemetry, "idempotency_origin_seconds_count", result="answered") == 1
+    assert value(telemetry, "idempotency_origin_seconds_sum", result="answered") == seconds
+    assert value(telemetry, "idempotency_origin_seconds_bucket", result="answered", le="60.0") == 1
+    assert logged == []
+
+
+def test_a_detached_call_that_failed_is_measured_and_warned_of(
+    telemetry: Telemetry, logged: list[Any]
+) -> None:
+    telemetry.called("deadline", 60.0, DeadlineError("no whole answer came within 60000 ms"))
+
+    assert value(telemetry, "idempotency_origin_seconds_count", result="deadline") == 1
+    assert logged == [
+        {
+            "event": "detached call failed",
+            "log_level": "warning",
+            "result": "deadline",
+            "error": "no whole answer came within 60000 ms",
+        }
+    ]
+
+
+@pytest.mark.parametrize(
+    ("state", "is_open", "level"),
+    [("open", 1, "warning"), ("half_open", 1, "warning"), ("closed", 0, "info")],
+)
+def test_the_circuit_in_front_of_the_store_is_shown_and_its_changes_told(
+    telemetry: Telemetry, logged: list[Any], state: str, is_open: int, level: str
+) -> None:
+    telemetry.circuit(state)
+
+    assert value(telemetry, "idempotency_store_circuit_open") == is_open
+    assert logged == [{"event": "store circuit", "log_level": level, "state": state}]
+
+
+def test_a_circuit_that_never_opened_is_closed(telemetry: Telemetry) -> None:
+    assert value(telemetry, "idempotency_store_circuit_open") == 0
+
+
+@pytest.mark.parametrize(
+    ("error", "result", "line"),
+    [
+        (None, "held", {"event": "lost write made good", "log_level": "info"}),
+        (
+            StoreUnavailableError("no answer"),
+            "error",
+            {"event": "lost write given up", "log_level": "error"},
+        ),
+    ],
+)
+def test_the_end_of_a_lost_writes_repeats_is_told(
+    telemetry: Telemetry,
+    logged: list[Any],
+    error: StoreUnavailableError | None,
+    result: str,
+    line: dict[str, str],
+) -> None:
+    telemetry.repeated(RepeatEnd("complete", ID, result, 3, 1.23456, error))
+
+    assert logged == [
+        {
+            **line,
+            "operation": "complete",
+            "id": ID,
+            "result": result,
+            "tries": 3,
+            "seconds": 1.235,
+        }
+    ]
+
+
 def test_the_exposition_names_every_metric_of_the_contract(telemetry: Telemetry) -> None:
     telemetry.metrics.config_reloads.labels("ok").inc()
     families = {f.name for f in text_string_to_metric_families(telemetry.metrics.render().decode())}
@@ -127,6 +206,8 @@ def test_the_exposition_names_every_metric_of_the_contract(telemetry: Telemetry)
         "idempotency_outcomes",
         "idempotency_exchange_seconds",
         "idempotency_store_seconds",
+        "idempotency_store_circuit_open",
+        "idempotency_origin_seconds",
         "idempotency_in_flight",
         "idempotency_config_reloads",
     }
@@ -148,7 +229,16 @@ def test_ordinary_decisions_are_logged_for_debugging_only(telemetry: Telemetry, 
 
 
 @pytest.mark.parametrize(
-    "result", ["in_progress", "key_reused", "key_missing", "store_unavailable", "bypassed"]
+    "result",
+    [
+        "in_progress",
+        "key_reused",
+        "key_missing",
+        "key_expired",
+        "body_too_large",
+        "store_unavailable",
+        "bypassed",
+    ],
 )
 def test_a_refusal_is_logged_with_what_an_operator_needs_to_find_it(
     telemetry: Telemetry, logged: list[Any], result: str

@@ -1,0 +1,43 @@
+"""A duplicate of what is recorded: its payload is compared, then it is answered from the record."""
+
+from sidecar.exchange.core import Core, Effects
+from sidecar.exchange.effects import ReadRequestBody, Reply
+from sidecar.exchange.events import Recorded, RequestBody, RequestTrailers
+from sidecar.exchange.states import State
+from sidecar.idempotency.policy import BodyMode
+from sidecar.idempotency.problem import KeyReused, ResponseNotStored
+from sidecar.idempotency.replay import replay_headers
+
+
+class Comparison(Core):
+    """Actions of COMPARING, and the way there."""
+
+    def consult_record(self, event: Recorded) -> Effects:
+        """It was executed: replay it, once the payload is known to be the same (G3)."""
+        self._record = event.record
+        counts = self._policy.fingerprint.body is BodyMode.RAW
+        if self._record.fingerprint is not None and self._request_has_body and counts:
+            self.state = State.COMPARING
+            return (ReadRequestBody(),)
+        return self._answer_from_record()
+
+    def compare(self, event: RequestBody) -> Effects:
+        """Take in a piece of the duplicate's body; answer at its end."""
+        self._fingerprint.feed(event.data)
+        return self._answer_from_record() if event.end_of_stream else ()
+
+    def compare_at_trailers(self, _event: RequestTrailers) -> Effects:
+        """The duplicate's body ended with trailers."""
+        return self._answer_from_record()
+
+    def _answer_from_record(self) -> Effects:
+        record = self._record
+        if record.fingerprint is not None and not self._fingerprint.equals(record.fingerprint):
+            return self._refuse(KeyReused())
+        if not record.replayable:
+            return self._refuse(ResponseNotStored(record.status))
+        self.state = State.ANSWERED
+        reply = Reply(
+            record.status, replay_headers(record), record.body, "idempotency_replayed", record.trailers
+        )
+        return (reply, self._count("replayed"))

@@ -1,0 +1,171 @@
+"""What every part of an exchange shares: its data, and the few steps that more than one phase takes."""
+
+from typing import TypeAlias
+
+from sidecar.exchange.capture import Capture
+from sidecar.exchange.effects import (
+    Answer,
+    Complete,
+    Count,
+    CountOutcome,
+    Effect,
+    MarkUnknown,
+    Release,
+    RenewLater,
+    Reply,
+    SettleEffect,
+)
+from sidecar.exchange.events import ResponseHeaders
+from sidecar.exchange.states import State
+from sidecar.idempotency.claim import Claim, UnknownPolicy, UnknownReason
+from sidecar.idempotency.fields import Fields, first
+from sidecar.idempotency.fingerprint import Fingerprinter
+from sidecar.idempotency.outcome import Outcome, Verdict
+from sidecar.idempotency.policy import Policies, Policy
+from sidecar.idempotency.problem import Problem
+from sidecar.idempotency.record import Record
+from sidecar.idempotency.request import Request
+
+ATTEMPT = "idempotency-attempt"
+"""Tells the upstream which attempt it sees; a client cannot set it (CONTRACT §4)."""
+
+NEVER_FORWARDED = Verdict(Outcome.RELEASE, "never-forwarded")
+INCOMPLETE = Verdict(Outcome.RELEASE, "request-incomplete")
+
+SLACK_MS = 25_000
+"""How much longer than a wait or a detached call Envoy is asked to be patient, in milliseconds.
+
+Enough for two store operations that take as long as `store.timeout` may allow (10 s).
+"""
+
+Effects: TypeAlias = tuple[Effect, ...]
+
+
+class Core:
+    """The data of one exchange.
+
+    Args:
+        policies: The snapshot of the configuration this exchange is decided by.
+        owner: A token unique to this exchange; guards its claim.
+    """
+
+    # Each is set by the phase that first knows it, and never before a state that may read it.
+    _policy: Policy
+    _request: Request
+    _claim: Claim
+    _fingerprint: Fingerprinter
+    _record: Record
+    _capture: Capture
+    _verdict: Verdict
+
+    def __init__(self, policies: Policies, owner: str) -> None:
+        self.state = State.AWAITING_REQUEST
+        self._policies = policies
+        self._owner = owner
+        self._request_has_body = False
+        self._unsent: int | None = None
+        """What is still to come of the request's announced length; None where only its end can tell."""
+        self._taken_over = False
+        """The claim was taken over from an attempt that may have executed: it can never be released."""
+        self._expected: bytes | None = None
+        """The fingerprint of the attempt taken over."""
+        self._body = bytearray()
+        """The request body, where it has to be held."""
+        self._ended_with_trailers = False
+        self._early_head: ResponseHeaders | None = None
+        """The head of a response that came while the fingerprint was being noted; it is held."""
+        self._uncomparable = False
+        """It came before the request had ended: what was noted says that nobody can compare with it."""
+        self._waited = False
+        """The wait for the owner of the claim has begun."""
+        self._patient = True
+        """That wait may go on."""
+        self._held: list[Answer] = []
+        """Answers that wait for the store, in the order they are to be given."""
+
+    @property
+    def _must_note(self) -> bool:
+        """Whether a later takeover would need the fingerprint and the store does not have it yet."""
+        return self._policy.unknown is UnknownPolicy.RETRY and self._expected is None
+
+    # --- Answering here and now
+
+    def _refuse(self, problem: Problem) -> Effects:
+        self.state = State.ANSWERED
+        return (self._problem_reply(problem), self._count(problem.result))
+
+    def _problem_reply(self, problem: Problem) -> Reply:
+        return Reply(
+            problem.status,
+            problem.headers(self._policy.docs_url),
+            problem.document(self._request.id),
+            f"idempotency_{problem.result}",
+        )
+
+    # --- What becomes of the claim
+
+    def _drop(self, verdict: Verdict) -> Release | MarkUnknown:
+        """Let the id go; where an earlier attempt may have executed, that is still all that is known."""
+        if self._taken_over:
+            self._verdict = Verdict(Outcome.UNKNOWN, UnknownReason.EARLIER_ATTEMPT)
+            return MarkUnknown(self._claim, UnknownReason.EARLIER_ATTEMPT, None)
+        self._verdict = verdict
+        return Release(self._claim)
+
+    def _give_up_record(self, *, whole: bool) -> Release | MarkUnknown:
+        """What a verdict other than `record` does to the claim."""
+        verdict = self._verdict
+        if verdict.outcome is Outcome.RELEASE:
+            return self._drop(verdict)
+        by_envoy = verdict.reason == "envoy-may-have-sent"
+        lost = self._lose(
+            UnknownReason.ENVOY_REPLY if by_envoy else UnknownReason.UPSTREAM_STATUS, whole=whole
+        )
+        self._verdict = verdict
+        return lost
+
+    def _lose(self, reason: UnknownReason, *, whole: bool = True) -> MarkUnknown:
+        """Nobody can say whether it executed; `whole`: the request was seen to its end."""
+        self._verdict = Verdict(Outcome.UNKNOWN, reason)
+        return MarkUnknown(self._claim, reason, self._fingerprint.digest() if whole else None)
+
+    def _settle(self, answer: Answer, effect: SettleEffect) -> Effects:
+        """Keep the outcome; the answer waits until it is kept."""
+        self._held.append(answer)
+        self.state = State.SETTLING
+        return (effect,)
+
+    def _settle_alone(self, effect: SettleEffect) -> Effects:
+        """Keep the outcome of an exchange whose stream is gone."""
+        self.state = State.SETTLING_ALONE
+        return (effect,)
+
+    def _complete(self, *, early: bool = False, trailers: Fields = ()) -> Complete:
+        """The record; of a request that was never seen whole nothing can be compared, so nothing replayed."""
+        fingerprint = None if early else self._fingerprint.digest()
+        return Complete(self._claim, self._capture.record(fingerprint, trailers))
+
+    def _let_go_held(self) -> tuple[Answer, ...]:
+        held, self._held = self._held, []
+        return tuple(held)
+
+    # --- What operators see
+
+    def _count(self, result: str) -> Count:
+        claim: Claim | None = getattr(self, "_claim", None)
+        return Count(self._policy.name, result, claim.id if claim else "", self._request.id)
+
+    def _outcome(self, *, held: bool) -> CountOutcome:
+        """How it ended; an outcome that the store did not keep is unknown, whatever it was."""
+        verdict = self._verdict if held else Verdict(Outcome.UNKNOWN, "not-kept")
+        return CountOutcome(
+            self._policy.name, verdict.outcome, verdict.reason, self._claim.id, self._request.id
+        )
+
+    def _renew_later(self) -> RenewLater:
+        return RenewLater(self._claim.lease_ms // 3)
+
+
+def present(headers: Fields, name: str) -> tuple[str, ...]:
+    """The name, if the field is there: what is to be removed."""
+    return (name,) if first(headers, name) is not None else ()

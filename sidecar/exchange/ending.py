@@ -1,0 +1,127 @@
+"""How an exchange ends: its outcome is kept, or could not be; its stream is over, early or in time."""
+
+from dataclasses import replace
+
+from sidecar.exchange.core import INCOMPLETE, NEVER_FORWARDED, Core, Effects
+from sidecar.exchange.effects import (
+    Answer,
+    PassRequestBody,
+    PassRequestTrailers,
+    PassResponseBody,
+    PassResponseHeaders,
+    PassResponseTrailers,
+    Renew,
+)
+from sidecar.exchange.events import (
+    Claimed,
+    EnvoyEvent,
+    Event,
+    RenewalDue,
+    RenewalFailed,
+    Renewed,
+    RequestBody,
+    RequestTrailers,
+    ResponseBody,
+    ResponseHeaders,
+    ResponseTrailers,
+    Settled,
+    StreamEnded,
+)
+from sidecar.exchange.states import State
+from sidecar.idempotency.claim import UnknownReason
+
+
+class Ending(Core):
+    """Actions after the decision, at the end of the stream, and on the lease."""
+
+    # --- The outcome is kept, or could not be
+
+    def hold(self, event: ResponseBody | ResponseTrailers) -> Effects:
+        """More of the response while the store is asked: it waits with the rest."""
+        self._held.append(_PASSING[type(event)])
+        return ()
+
+    def let_go(self, event: Settled) -> Effects:
+        """The outcome is durable: the end of the response may go."""
+        self.state = State.PASSING
+        return (*self._let_go_held(), self._outcome(held=event.held))
+
+    def let_go_unsettled(self, _event: Event) -> Effects:
+        """The outcome could not be kept; the client gets its response, the lease runs out as unknown."""
+        self.state = State.PASSING
+        return (*self._let_go_held(), self._outcome(held=False))
+
+    # --- The stream ends early
+
+    def drop_claim(self, event: Claimed) -> Effects:
+        """The claim came too late: nothing was forwarded."""
+        self._claim, self._taken_over = replace(self._claim, attempt=event.attempt), event.taken_over
+        return self._settle_alone(self._drop(NEVER_FORWARDED))
+
+    def release_unsent(self, _event: StreamEnded) -> Effects:
+        """The stream ended before the whole request was forwarded."""
+        return self._settle_alone(self._drop(INCOMPLETE))
+
+    def lose_response(self, _event: StreamEnded) -> Effects:
+        """The stream ended after the request was forwarded and before an answer came."""
+        return self._settle_alone(self._lose(UnknownReason.LOST_BEFORE_RESPONSE))
+
+    def lose_rest(self, _event: StreamEnded) -> Effects:
+        """The stream ended within the response: unknown, unless every announced byte had come."""
+        whole = self.state is State.CAPTURING
+        if self._capture.has_whole_body:
+            return self._settle_alone(self._complete(early=not whole))
+        return self._settle_alone(self._lose(UnknownReason.LOST_MID_RESPONSE, whole=whole))
+
+    def settle_alone(self, _event: StreamEnded) -> Effects:
+        """The stream ended while the store was asked: its answer still counts."""
+        self.state = State.SETTLING_ALONE
+        return ()
+
+    def close(self, _event: Event) -> Effects:
+        """Over."""
+        self.state = State.CLOSED
+        return ()
+
+    def close_settled(self, event: Settled) -> Effects:
+        """Over, and the outcome is durable."""
+        self.state = State.CLOSED
+        return (self._outcome(held=event.held),)
+
+    def close_unsettled(self, _event: Event) -> Effects:
+        """Over, and the outcome could not be kept."""
+        self.state = State.CLOSED
+        return (self._outcome(held=False),)
+
+    # --- The lease
+
+    def renew(self, _event: RenewalDue) -> Effects:
+        """Extend the lease while the exchange lives."""
+        return (Renew(self._claim),)
+
+    def keep_renewing(self, event: Renewed | RenewalFailed) -> Effects:
+        """Again in a third of the lease; not where the claim is no longer ours."""
+        if isinstance(event, Renewed) and not event.held:
+            return ()
+        return (self._renew_later(),)
+
+    # --- What needs no decision
+
+    def pass_on(self, event: EnvoyEvent) -> Effects:
+        """Let it pass."""
+        if self.state is State.AWAITING_REQUEST:
+            self.state = State.PASSING
+        return (_PASSING[type(event)],)
+
+    def ignore(self, _event: Event) -> Effects:
+        """Nothing to do."""
+        return ()
+
+
+_PASSING: dict[type[EnvoyEvent], Answer] = {
+    RequestBody: PassRequestBody(),
+    RequestTrailers: PassRequestTrailers(),
+    ResponseHeaders: PassResponseHeaders(more=False),
+    ResponseBody: PassResponseBody(),
+    ResponseTrailers: PassResponseTrailers(),
+}

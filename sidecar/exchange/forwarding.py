@@ -1,0 +1,230 @@
+"""A claim that was granted: the request goes upstream, as it streams by or after it was held.
+
+It is held where all of it must be known before any may be sent: to see that it is the payload of the attempt
+it takes over, or to execute it detached. And where the policy allows takeovers its fingerprint is noted
+before its last byte goes, so that whoever takes over from this attempt knows what to compare with: an attempt
+without a noted fingerprint was never forwarded whole.
+"""
+
+from dataclasses import replace
+
+from sidecar.exchange.core import ATTEMPT, INCOMPLETE, NEVER_FORWARDED, SLACK_MS, Effects
+from sidecar.exchange.effects import (
+    Answer,
+    Execute,
+    ExtendTimeout,
+    ForwardHeld,
+    ForwardRequest,
+    HoldRequest,
+    NoteFingerprint,
+    PassRequestBody,
+    PassRequestTrailers,
+    ReadRequestBody,
+)
+from sidecar.exchange.events import (
+    Claimed,
+    Noted,
+    NotingFailed,
+    RequestBody,
+    RequestTrailers,
+    ResponseHeaders,
+    StreamEnded,
+)
+from sidecar.exchange.responding import Responding
+from sidecar.exchange.states import State
+from sidecar.idempotency.claim import UnknownReason
+from sidecar.idempotency.fields import end_to_end
+from sidecar.idempotency.fingerprint import UNCOMPARABLE
+from sidecar.idempotency.policy import Execution
+from sidecar.idempotency.problem import (
+    BodyTooLarge,
+    InProgress,
+    KeyReused,
+    OutcomeUnknown,
+    Problem,
+    StoreUnavailable,
+)
+
+_NOT_SENT = frozenset({ATTEMPT, "expect"})
+"""Header fields that a call has of its own, or whose purpose was served when its body was read."""
+
+
+class Forwarding(Responding):
+    """Actions of HOLDING, FORWARDING and NOTING, and the way there from CLAIMING."""
+
+    def begin(self, event: Claimed) -> Effects:
+        """The id is ours: forward the request, or hold it where all of it must be known first."""
+        self._claim = replace(self._claim, attempt=event.attempt)
+        self._taken_over, self._expected = event.taken_over, event.fingerprint
+        if self._expected == UNCOMPARABLE:
+            return self._turn_away(OutcomeUnknown(event.attempt - 1, "answered before its request had ended"))
+        if not self._request_has_body:
+            return self._decide_on_whole()
+        # A body that is announced as empty: its head would be all of it.
+        if self._is_detached or self._expected is not None or self._unsent == 0:
+            self.state = State.HOLDING
+            return (ReadRequestBody() if self._is_detached else HoldRequest(), self._renew_later())
+        self.state = State.FORWARDING
+        return self._executing(ForwardRequest(event.attempt, has_body=True))
+
+    @property
+    def _is_detached(self) -> bool:
+        return self._policy.execution is Execution.DETACHED
+
+    def _executing(self, *effects: Answer | Execute) -> Effects:
+        return (*effects, self._count("executed"), self._renew_later())
+
+    # --- Held until all of it is known
+
+    def hold_body(self, event: RequestBody) -> Effects:
+        """Keep a piece of the request, within the policy's limit; at its end go on."""
+        self._fingerprint.feed(event.data)
+        self._body += event.data
+        if len(self._body) > self._policy.max_request_body:
+            return self._turn_away(BodyTooLarge(self._policy.max_request_body))
+        return self._decide_on_whole() if event.end_of_stream else ()
+
+    def hold_trailers(self, _event: RequestTrailers) -> Effects:
+        """The held request ends with trailers."""
+        self._ended_with_trailers = True
+        return self._decide_on_whole()
+
+    def _decide_on_whole(self) -> Effects:
+        """All of the request is known and none of it has been sent."""
+        if self._expected is not None and not self._fingerprint.equals(self._expected):
+            return self._turn_away(KeyReused())
+        if self._must_note:
+            return self._note()
+        return self._send_whole()
+
+    def _send_whole(self) -> Effects:
+        if self._is_detached:
+            self.state = State.EXECUTING
+            return self._executing(*self._patience(), self._call())
+        self.state = State.AWAITING_RESPONSE
+        if not self._request_has_body:
+            return self._executing(ForwardRequest(self._claim.attempt, has_body=False))
+        body, self._body = bytes(self._body), bytearray()
+        return self._executing(ForwardHeld(self._claim.attempt, body, self._ended_with_trailers))
+
+    def _patience(self) -> tuple[Answer, ...]:
+        """Envoy waits without a limit after a body that was read, but not after a head alone.
+
+        After a wait the patience for the call was asked for with that of the wait.
+        """
+        if self._request_has_body or self._waited:
+            return ()
+        return (ExtendTimeout(self._policy.deadline_ms + SLACK_MS),)
+
+    def _call(self) -> Execute:
+        own = (ATTEMPT, str(self._claim.attempt).encode())
+        headers = tuple(field for field in end_to_end(self._request.headers) if field[0] not in _NOT_SENT)
+        body, self._body = bytes(self._body), bytearray()
+        return Execute(
+            request=replace(self._request, headers=(*headers, own)),
+            body=body,
+            deadline_ms=self._policy.deadline_ms,
+            max_response_body=self._policy.max_response_body,
+        )
+
+    def _turn_away(self, problem: Problem) -> Effects:
+        """Nothing was sent whole, and nothing will be: refuse, and let the id go behind the client's back."""
+        reply, counted = self._refuse(problem)
+        drop = self._drop(NEVER_FORWARDED)
+        # One that began to stream by was counted when it began.
+        return (reply, drop) if self._held else (reply, counted, drop)
+
+    # --- As it streams by
+
+    def forward_body(self, event: RequestBody) -> Effects:
+        """Hash and forward a piece of the body, the last one as such.
+
+        An upstream knows the length that was announced and executes when the last byte of it has come; the
+        end of the stream may follow as an empty piece, or not at all.
+        """
+        self._fingerprint.feed(event.data)
+        if self._unsent is not None:
+            self._unsent -= len(event.data)
+        whole = event.end_of_stream or (self._unsent is not None and self._unsent <= 0)
+        return self._forward_last(PassRequestBody()) if whole else (PassRequestBody(),)
+
+    def forward_trailers(self, _event: RequestTrailers) -> Effects:
+        """The request ends with trailers."""
+        return self._forward_last(PassRequestTrailers())
+
+    def forward_rest(self, event: RequestBody | RequestTrailers) -> Effects:
+        """The end of a request whose announced length went before, or is held: it follows."""
+        if isinstance(event, RequestTrailers):
+            answer: Answer = PassRequestTrailers()
+        else:
+            answer = PassRequestBody()
+            self._fingerprint.feed(event.data)
+        if self.state is State.NOTING:
+            self._held.append(answer)
+            return ()
+        return (answer,)
+
+    def _forward_last(self, answer: Answer) -> Effects:
+        if self.state is State.CAPTURING_EARLY:
+            self.state = State.CAPTURING
+            return (answer,)
+        if self._must_note:
+            self._held.append(answer)
+            return self._note()
+        self.state = State.AWAITING_RESPONSE
+        return (answer,)
+
+    # --- Its fingerprint is noted
+
+    def _note(self) -> Effects:
+        self.state = State.NOTING
+        fingerprint = UNCOMPARABLE if self._uncomparable else self._fingerprint.digest()
+        # The timer may still be that of a wait, which is over.
+        return (NoteFingerprint(self._claim, fingerprint), self._renew_later())
+
+    def answer_early(self, event: ResponseHeaders) -> Effects:
+        """It answers before the request has ended. What follows of the request may still reach it whole.
+
+        Where a takeover is possible, that nobody can compare with this attempt is noted first.
+        """
+        if not self._must_note:
+            return self._judge(event, early=True)
+        self._early_head, self._uncomparable = event, True
+        return self._note()
+
+    def answer_unnoted(self, event: ResponseHeaders) -> Effects:
+        """A response while the note is made: it waits, or, with nothing sent, is Envoy's own."""
+        if not self._held:
+            return self.overtake(event)
+        self._early_head = event
+        return ()
+
+    def go_on_noted(self, event: Noted) -> Effects:
+        """The fingerprint is kept: what is held may go, unless the claim is no longer ours."""
+        if self._early_head is not None:
+            return self._judge_held(self._early_head)
+        if not event.held:
+            answer = self._policy.in_progress
+            return self._turn_away(InProgress(status=answer.status, retry_after_s=answer.retry_after_s))
+        if self._held:
+            self.state = State.AWAITING_RESPONSE
+            return self._let_go_held()
+        return self._send_whole()
+
+    def cope_unnoted(self, _event: NotingFailed) -> Effects:
+        """The fingerprint could not be kept: the request must not be executed, if it has not been."""
+        if self._early_head is not None:
+            return self._judge_held(self._early_head)
+        return self._turn_away(StoreUnavailable())
+
+    def _judge_held(self, head: ResponseHeaders) -> Effects:
+        """The upstream has answered: let it have what is held, and judge its answer."""
+        held = self._let_go_held()
+        return (*held, *self._judge(head, early=self._uncomparable))
+
+    def lose_unnoted(self, _event: StreamEnded) -> Effects:
+        """The stream ended before all of the request was sent; if it was answered all the same, who knows."""
+        if self._early_head is not None:
+            whole = not self._uncomparable
+            return self._settle_alone(self._lose(UnknownReason.LOST_MID_RESPONSE, whole=whole))
+        return self._settle_alone(self._drop(INCOMPLETE))

@@ -1,0 +1,179 @@
+"""What the walks of an exchange draw from: policies, requests, what store, origin and upstream may say."""
+
+from dataclasses import dataclass, replace
+
+from hypothesis import strategies as st
+
+from sidecar.exchange.events import (
+    Claimed,
+    ClaimFailed,
+    Event,
+    Executed,
+    ExecutionFailed,
+    Expired,
+    Failure,
+    InFlight,
+    Noted,
+    NotingFailed,
+    OwnerGone,
+    Recorded,
+    RenewalFailed,
+    Renewed,
+    RequestBody,
+    RequestHeaders,
+    RequestTrailers,
+    ResponseHeaders,
+    Settled,
+    SettlingFailed,
+    Unknown,
+    WaitFailed,
+)
+from sidecar.idempotency.claim import UnknownPolicy, UnknownReason
+from sidecar.idempotency.fields import Fields
+from sidecar.idempotency.policy import BodyMode, Execution, FingerprintSpec, InProgress, Policy
+from sidecar.idempotency.record import Record
+from tests.unit.exchange.scenes import (
+    POLICY,
+    REFUSED,
+    TIMEOUT,
+    UPSTREAM,
+    WITH_KEY,
+    WITHOUT_KEY,
+    fingerprint,
+    head,
+)
+
+LIMIT = POLICY.max_response_body
+OTHER = b"f" * 32
+FORGED: Fields = (("idempotent-replayed", b"true"), ("idempotency-attempt", b"9"))
+LONGEST = LIMIT + 1
+DATA = st.sampled_from([b"", b"x", b"yz", b"0123456789", b"0" * LONGEST])
+
+POLICIES = st.builds(
+    lambda unknown, execution, wait_ms, body, limit, bypass: replace(
+        POLICY,
+        unknown=unknown,
+        execution=execution,
+        in_progress=InProgress(wait_ms=wait_ms),
+        fingerprint=FingerprintSpec(body=body),
+        max_request_body=limit,
+        tombstone_ms=1_000,
+        bypass_when_unavailable=bypass,
+    ),
+    st.sampled_from(UnknownPolicy),
+    st.sampled_from(Execution),
+    st.sampled_from([0, 10_000]),
+    st.sampled_from([BodyMode.RAW, BodyMode.RAW, BodyMode.NONE]),
+    st.sampled_from([2, 100, 100]),
+    st.booleans(),
+)
+
+
+@dataclass(frozen=True)
+class Sent:
+    """A request, and the messages that Envoy will show of it where it is asked to."""
+
+    begun: RequestHeaders
+    rest: tuple[RequestBody | RequestTrailers, ...]
+
+    @property
+    def body(self) -> bytes:
+        """All of its body."""
+        return b"".join(piece.data for piece in self.rest if isinstance(piece, RequestBody))
+
+    def fingerprint(self, policy: Policy) -> bytes:
+        """Of all of it."""
+        return fingerprint(self.begun, self.body, policy=policy)
+
+
+def _sent(fields: Fields, pieces: list[bytes], *, body: bool, announced: bool, trailers: bool) -> Sent:
+    if not body:
+        return Sent(head(fields, body=False), ())
+    if announced:
+        fields = (*fields, ("content-length", str(sum(map(len, pieces))).encode()))
+    ends = [False] * len(pieces[:-1]) + [not trailers]
+    rest = tuple(RequestBody(data, end) for data, end in zip(pieces, ends, strict=True))
+    return Sent(head(fields), (*rest, RequestTrailers()) if trailers else rest)
+
+
+REQUESTS = st.builds(
+    _sent,
+    st.tuples(st.sampled_from([WITH_KEY] * 15 + [WITHOUT_KEY]), st.sampled_from([(), FORGED])).map(
+        lambda parts: parts[0] + parts[1]
+    ),
+    st.lists(DATA, min_size=1, max_size=4),
+    body=st.sampled_from([True, True, False]),
+    announced=st.booleans(),
+    trailers=st.booleans(),
+)
+
+_STATUSES = st.sampled_from([200, 201, 202, 204, 400, 404, 429, 500, 502, 503, 504])
+_ORIGINS = st.sampled_from([*[UPSTREAM] * 6, TIMEOUT, REFUSED])
+RESPONSE_HEADS = st.builds(
+    lambda status, origin, fields, end: ResponseHeaders(status, sum(fields, ()), origin, end_of_stream=end),
+    _STATUSES,
+    _ORIGINS,
+    st.tuples(
+        st.just(()) | st.integers(0, LIMIT + 1).map(lambda n: (("content-length", str(n).encode()),)),
+        st.sampled_from([(), FORGED]),
+    ),
+    st.sampled_from([False, False, True]),
+)
+EXECUTIONS: st.SearchStrategy[Event] = st.one_of(
+    st.builds(
+        Executed,
+        _STATUSES,
+        st.sampled_from([(), FORGED]),
+        st.sampled_from([b"", b"done", b"0" * LIMIT, None]),
+        st.sampled_from([(), (("sum", b"1"),)]),
+        _ORIGINS,
+    ),
+    st.sampled_from(Failure).map(ExecutionFailed),
+)
+
+SETTLINGS: st.SearchStrategy[Event] = st.sampled_from(
+    [Settled(held=True), Settled(held=False), SettlingFailed()]
+)
+RENEWALS: st.SearchStrategy[Event] = st.sampled_from(
+    [Renewed(held=True), Renewed(held=True), Renewed(held=False), RenewalFailed()]
+)
+NOTINGS: st.SearchStrategy[Event] = st.sampled_from(
+    [*[Noted(held=True)] * 4, Noted(held=False), NotingFailed()]
+)
+WAITS: st.SearchStrategy[Event] = st.sampled_from([OwnerGone(), OwnerGone(), OwnerGone(), WaitFailed()])
+
+
+def claim_answers(sent: Sent, policy: Policy) -> st.SearchStrategy[Event]:
+    """What a store may say to a claim; what it knows is of this request, of another, or of none."""
+    of = st.sampled_from([sent.fingerprint(policy), sent.fingerprint(policy), OTHER, None])
+    records = st.builds(
+        lambda fingerprint, kept: Recorded(
+            Record(
+                201, (), b"done" if kept and fingerprint else b"", (), fingerprint, bool(kept and fingerprint)
+            )
+        ),
+        of,
+        st.booleans(),
+    )
+    claimed = st.integers(1, 3).map(Claimed)
+    taken = st.builds(Claimed, st.integers(2, 4), of, taken_over=st.just(True))
+    retried = taken if policy.unknown is UnknownPolicy.RETRY else claimed
+    refused: st.SearchStrategy[Event] = st.sampled_from(
+        [
+            Unknown(1, UnknownReason.LEASE_EXPIRED),
+            Expired(),
+            ClaimFailed(unavailable=True),
+            ClaimFailed(unavailable=True, asked=False),
+            ClaimFailed(unavailable=False),
+        ]
+    )
+    # `one_of` would draw alike what is named twice.
+    in_flight = st.just(InFlight(1))
+    weighted: list[st.SearchStrategy[Event]] = [
+        *[claimed] * 4,
+        *[retried] * 4,
+        *[in_flight] * 2,
+        *[records] * 2,
+        refused,
+    ]
+    return st.sampled_from(weighted).flatmap(lambda drawn: drawn)

@@ -1,0 +1,375 @@
+"""What an exchange promises, held against every event it hears and every effect it wants.
+
+Nothing here looks at how the exchange comes to its effects, save for its state and the size of what it keeps.
+"""
+
+from dataclasses import dataclass, field
+
+from sidecar.exchange.effects import (
+    AwaitOwner,
+    Complete,
+    Count,
+    CountOutcome,
+    Effect,
+    Execute,
+    ExtendTimeout,
+    ForwardHeld,
+    ForwardRequest,
+    HoldRequest,
+    MarkUnknown,
+    NoteFingerprint,
+    PassRequest,
+    PassRequestBody,
+    PassRequestTrailers,
+    PassResponseBody,
+    PassResponseHeaders,
+    PassResponseTrailers,
+    ReadRequestBody,
+    Release,
+    Renew,
+    RenewLater,
+    Reply,
+    SettleEffect,
+    TakeClaim,
+    WaitAtMost,
+)
+from sidecar.exchange.events import Claimed, ClaimFailed, Event, Noted, Renewed
+from sidecar.exchange.machine import Exchange
+from sidecar.exchange.states import LEASED, TIMED, State
+from sidecar.idempotency.claim import Claim, UnknownPolicy
+from sidecar.idempotency.fields import first
+from sidecar.idempotency.outcome import Outcome
+from sidecar.idempotency.policy import Policies, Policy
+from sidecar.idempotency.record import Record
+from tests.property.draws import FORGED, LIMIT, LONGEST, Sent
+from tests.unit.exchange.scenes import OWNER
+
+ANSWERS: dict[str, tuple[type[Effect], ...]] = {
+    "request head": (PassRequest, ForwardRequest, ForwardHeld, Reply),
+    "request body": (PassRequestBody, Reply),
+    "request trailers": (PassRequestTrailers, Reply),
+    "response head": (PassResponseHeaders,),
+    "response body": (PassResponseBody,),
+    "response trailers": (PassResponseTrailers,),
+}
+OF_RESPONSE = (PassResponseHeaders, PassResponseBody, PassResponseTrailers)
+FORWARDING = (ForwardRequest, ForwardHeld, Execute)
+
+
+@dataclass
+class Asked:
+    """What has been asked of the store, the origin and the clock, and not been answered yet."""
+
+    claim: bool = False
+    settling: bool = False
+    noting: bool = False
+    executing: bool = False
+    waiting: bool = False
+    renewals: int = 0
+    timer: type[RenewLater | WaitAtMost] | None = None
+
+    def keeps_client_waiting(self) -> bool:
+        """Whether one of them may take so long that the client leaves."""
+        return self.claim or self.noting or self.executing or self.waiting
+
+    def keeps_envoy_waiting(self) -> bool:
+        """Whether one of them will lead to an answer for Envoy."""
+        return self.settling or self.keeps_client_waiting()
+
+
+@dataclass
+class Told:
+    """What was reported to operators, and what was kept."""
+
+    counts: list[Count] = field(default_factory=list)
+    outcomes: list[Outcome] = field(default_factory=list)
+    records: list[Record] = field(default_factory=list)
+
+
+class Promises:
+    """An exchange and its twin, every event they hear and every effect they want."""
+
+    sent: Sent
+
+    def __init__(self, policy: Policy) -> None:
+        self.policy = policy
+        self.exchange = Exchange(Policies((policy,)), OWNER)
+        self.twin = Exchange(Policies((policy,)), OWNER)
+        self.asked, self.told = Asked(), Told()
+        self.visited = {self.exchange.state}
+        # Envoy's messages without an answer; whether each is the last of its direction.
+        self.unanswered: list[tuple[str, bool]] = []
+        self.ended = self.replied = self.settled = self.turned_away = False
+        self.gone_whole = self.extended = self.full_duplex = self.watched = self.forwarded = self.executed = (
+            False
+        )
+        self.request_over = self.response_begun = self.response_over = False
+        self.body = b""
+        self.announced: int | None = None
+        self.claimed: Claimed | None = None
+        self.claim_failed: ClaimFailed | None = None
+        self.bypassed = self.forged = self.noted = self.lease_lost = False
+
+    @property
+    def held(self) -> bool:
+        """Whether the claim was granted."""
+        return self.claimed is not None
+
+    def hear(self, event: Event) -> None:
+        """Both twins do the same, and every effect is allowed where it comes."""
+        match event:
+            case Claimed():
+                self.claimed = event
+            case ClaimFailed():
+                self.claim_failed = event
+            case Noted(held=held):
+                self.noted = held
+            case Renewed(held=False):
+                self.lease_lost = True
+            case _:
+                pass
+        effects = self.exchange.handle(event)
+        assert effects == self.twin.handle(event), "the same events gave other effects"
+        self.visited.add(self.exchange.state)
+        for effect in effects:
+            self.check(effect)
+        self.check_moment()
+
+    def check(self, effect: Effect) -> None:
+        match effect:
+            case TakeClaim() | Renew() | NoteFingerprint() | AwaitOwner():
+                self.check_question(effect)
+            case Complete() | Release() | MarkUnknown():
+                self.check_settling(effect)
+            case Execute():
+                self.check_execution(effect)
+            case RenewLater() | WaitAtMost():
+                self.check_timer(effect)
+            case Count():
+                self.told.counts.append(effect)
+            case CountOutcome(outcome=outcome):
+                assert self.settled
+                self.told.outcomes.append(outcome)
+            case ExtendTimeout(timeout_ms=timeout_ms):
+                assert not self.ended
+                assert not self.replied
+                assert not self.full_duplex
+                assert timeout_ms > 0
+                assert not self.extended, "Envoy grants it once"
+                self.extended = True
+                assert ("request head", self.request_over) in self.unanswered
+            case ReadRequestBody() | HoldRequest():
+                assert not self.ended
+                assert not self.replied
+                assert not self.full_duplex
+                assert not self.request_over
+                self.full_duplex = True
+                self.watched = isinstance(effect, HoldRequest)
+            case _:
+                self.check_answer(effect)
+
+    # --- Questions to the store, the origin and the clock
+
+    def check_question(self, effect: TakeClaim | Renew | NoteFingerprint | AwaitOwner) -> None:
+        assert not self.settled
+        assert not self.asked.settling
+        match effect:
+            case TakeClaim(wanted=wanted):
+                assert not self.asked.claim
+                assert not self.held
+                assert not self.ended
+                assert wanted.attempt == 0
+                self.asked.claim = True
+            case Renew(claim=claim):
+                self.check_claim(claim)
+                self.asked.renewals += 1
+            case NoteFingerprint(claim=claim, fingerprint=fingerprint):
+                self.check_claim(claim)
+                assert not self.asked.noting
+                assert not self.gone_whole
+                assert self.policy.unknown is UnknownPolicy.RETRY
+                assert fingerprint == self.sent.fingerprint(self.policy), "noted before it was known whole"
+                self.asked.noting = True
+            case AwaitOwner():
+                assert self.exchange.state is State.WAITING
+                assert not self.asked.waiting
+                assert not self.held
+                assert self.policy.in_progress.wait_ms
+                self.asked.waiting = True
+
+    def check_claim(self, claim: Claim) -> None:
+        assert self.claimed is not None, "a claim that was never granted"
+        assert (claim.owner, claim.attempt) == (OWNER, self.claimed.attempt)
+
+    def check_timer(self, effect: RenewLater | WaitAtMost) -> None:
+        assert self.exchange.state in TIMED, "a timer where nothing may come of it"
+        if isinstance(effect, RenewLater):
+            assert self.held
+            assert 0 < effect.after_ms < self.policy.lease_ms
+        else:
+            assert effect.after_ms == self.policy.in_progress.wait_ms > 0
+            assert self.exchange.state is State.WAITING
+            assert self.asked.timer is None, "a wait of an exchange that has another timer"
+        self.asked.timer = type(effect)
+
+    def check_execution(self, effect: Execute) -> None:
+        assert not self.asked.executing
+        assert not self.executed
+        assert not self.ended
+        assert not self.forwarded, "executed here and forwarded"
+        self.check_forwarding()
+        self.check_whole()
+        assert effect.body == self.sent.body
+        assert len(effect.body) <= self.policy.max_request_body
+        self.asked.executing = self.executed = True
+
+    def check_forwarding(self) -> None:
+        """A request may go, whole or in part, with the claim, and not where another was taken over from."""
+        assert self.claimed is not None, "forwarded without a claim"
+        assert not self.settled
+        assert not self.asked.settling
+        expected = self.claimed.fingerprint
+        if expected is not None:
+            assert self.request_over, "a takeover that did not wait to be compared"
+            assert expected == self.sent.fingerprint(self.policy), "a takeover with another payload"
+        self.forwarded = True
+
+    def check_whole(self) -> None:
+        """The last byte of the request may go: whoever takes over from here will know what to compare."""
+        assert self.claimed is not None
+        self.gone_whole = True
+        known = self.noted or self.claimed.fingerprint is not None
+        assert known or self.policy.unknown is UnknownPolicy.HOLD or self.response_begun
+
+    # --- What becomes of the claim
+
+    def check_settling(self, effect: SettleEffect) -> None:
+        assert not self.asked.settling, "two settlements at once"
+        assert not self.settled, "settled twice"
+        assert not self.asked.executing, "settled while the call is under way"
+        self.asked.settling = True
+        if isinstance(effect, Release):
+            assert self.claimed is None or not self.claimed.taken_over, "a takeover was released"
+            assert not self.gone_whole or self.response_begun or self.executed, (
+                "released what may have been executed"
+            )
+        if self.held:
+            self.check_claim(effect.claim)
+        else:
+            assert isinstance(effect, Release), "an outcome without a claim"
+            assert self.claim_failed is not None
+            assert self.claim_failed.asked, "a claim that was never asked for was dropped"
+        if isinstance(effect, MarkUnknown) and effect.fingerprint is not None:
+            assert effect.fingerprint == self.sent.fingerprint(self.policy)
+        if isinstance(effect, Complete):
+            assert self.forwarded, "a record of what was never sent"
+            assert self.executed or self.is_whole() or self.announced == 0, "a record of half a response"
+            self.check_record(effect.record)
+
+    def is_whole(self) -> bool:
+        """Whether the response has ended, or all that was announced of a body has come."""
+        length = self.announced
+        return self.response_over or (length is not None and 0 < length <= len(self.body))
+
+    def check_record(self, record: Record) -> None:
+        self.told.records.append(record)
+        assert len(record.body) <= LIMIT
+        if record.replayable:
+            assert record.body == self.body
+            assert record.fingerprint == self.sent.fingerprint(self.policy)
+        else:
+            assert record.body == b""
+            assert self.executed or len(self.body) > LIMIT or record.fingerprint is None
+        assert first(record.headers, "idempotent-replayed") is None
+
+    # --- Answers
+
+    def check_answer(self, effect: Effect) -> None:
+        assert not self.ended, "an answer after the end of the stream"
+        assert not self.replied, "an answer after the reply"
+        if isinstance(effect, OF_RESPONSE) and self.held:
+            assert self.settled or not self.is_whole(), "the end of a response before its outcome was kept"
+            assert not self.asked.settling, "a part of a response while its outcome is being kept"
+        last = self.take_answered(effect)
+        match effect:
+            case ForwardRequest(has_body=has_body):
+                self.check_forwarding()
+                self.watched = True
+                if not has_body:
+                    self.check_whole()
+            case ForwardHeld(body=body):
+                self.check_forwarding()
+                self.check_whole()
+                assert body == self.sent.body
+                assert len(body) <= self.policy.max_request_body
+                self.full_duplex = False
+            case PassRequestBody() | PassRequestTrailers() if last and self.held:
+                self.check_whole()
+            case PassRequest(remove=remove):
+                assert not self.held
+                self.bypassed = self.claim_failed is not None
+                assert self.bypassed <= self.policy.bypass_when_unavailable
+                assert ("idempotency-attempt" in remove) == (FORGED[1] in self.sent.begun.request.headers)
+            case PassResponseHeaders(more=more, remove=remove):
+                assert ("idempotent-replayed" in remove) == (self.forged and self.forwarded)
+                self.watched = more
+            case Reply():
+                self.check_reply(effect)
+            case _:
+                pass
+
+    def take_answered(self, effect: Effect) -> bool:
+        """The message that this answers is the oldest of its direction; return whether it is the last."""
+        answered = next(one for one in self.unanswered if isinstance(effect, ANSWERS[one[0]]))
+        direction = answered[0].split()[0]
+        assert next(one for one in self.unanswered if one[0].startswith(direction)) == answered
+        self.unanswered.remove(answered)
+        return answered[1]
+
+    def check_reply(self, reply: Reply) -> None:
+        self.replied = True
+        assert not self.response_begun, "a reply within a response"
+        self.turned_away = self.held and not self.settled
+        replayed = reply.details == "idempotency_replayed"
+        assert (first(reply.headers, "idempotent-replayed") == b"true") == replayed
+        if replayed:
+            assert not self.held
+            assert self.request_over or not self.full_duplex
+        if reply.details == "idempotency_executed":
+            assert self.settled, "an answer before its outcome was kept"
+
+    # --- What must hold at every moment, and at the end
+
+    def check_moment(self) -> None:
+        state = self.exchange.state
+        self.as_a_driver_would(state)
+        if self.unanswered and not (self.ended or self.replied):
+            reading = self.full_duplex and not self.request_over
+            assert self.asked.keeps_envoy_waiting() or reading, f"{self.unanswered} without an answer"
+        if state in LEASED and not self.lease_lost:
+            assert self.asked.timer is RenewLater or self.asked.renewals, "a lease that nobody renews"
+        assert len(self.told.outcomes) <= 1
+        assert len(self.told.counts) <= 1
+        assert len(self.told.records) <= 1
+        self.check_memory()
+
+    def as_a_driver_would(self, state: State) -> None:
+        """Stop what an exchange in this state has no use for."""
+        if state not in TIMED:
+            self.asked.timer = None
+        if state is not State.WAITING:
+            self.asked.waiting = False
+
+    def check_memory(self) -> None:
+        assert len(self.exchange._body) <= self.policy.max_request_body + LONGEST
+        capture = getattr(self.exchange, "_capture", None)
+        if capture is not None:
+            assert len(capture._kept or b"") <= LIMIT
+
+    def check_end(self) -> None:
+        """Nothing can happen any more: the exchange is over, and every claim that was taken is settled."""
+        assert self.exchange.state is State.CLOSED
+        assert self.settled or not self.held, "a claim that was never settled"
+        assert len(self.told.outcomes) == (self.held and not self.turned_away)
+        if self.claim_failed is not None and not self.bypassed:
+            assert self.settled == self.claim_failed.asked, "a claim is dropped where one may stand"
