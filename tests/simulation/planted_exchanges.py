@@ -1,0 +1,176 @@
+"""Exchanges with one promise dropped each."""
+
+from dataclasses import replace
+
+from sidecar.exchange.core import ATTEMPT, Effects
+from sidecar.exchange.effects import (
+    Answer,
+    MarkUnknown,
+    PassRequest,
+    PassRequestBody,
+    PassResponseHeaders,
+    Release,
+    SettleEffect,
+)
+from sidecar.exchange.events import (
+    Claimed,
+    ClaimFailed,
+    Executed,
+    RenewalDue,
+    ResponseBody,
+    ResponseHeaders,
+    ResponseTrailers,
+    StreamEnded,
+)
+from sidecar.exchange.machine import Exchange
+from sidecar.exchange.states import State
+from sidecar.idempotency.outcome import Outcome, Verdict
+from sidecar.idempotency.policy import Policies
+from sidecar.idempotency.scope import ScopePart
+
+
+class RecordsAfterTheEnd(Exchange):
+    """The last piece goes first, and then the record is kept."""
+
+    def _settle(self, answer: Answer, effect: SettleEffect) -> Effects:
+        self.state = State.SETTLING
+        return (answer, effect)
+
+
+class ReleasesWhatWasForwarded(Exchange):
+    """A stream that ends before the answer releases the claim, though the request was forwarded."""
+
+    def lose_response(self, event: StreamEnded) -> Effects:
+        return self.release_unsent(event)
+
+
+class ForgetsDetachedAnswers(Exchange):
+    """What was executed for a client that has gone is released, not kept."""
+
+    def keep_answer(self, event: Executed) -> Effects:
+        effects = super().keep_answer(event)
+        if self.state is not State.SETTLING_ALONE:
+            return effects
+        self._verdict = Verdict(Outcome.RELEASE, "client-gone")
+        return (Release(self._claim),)
+
+
+class ReleasesWhenTheClientLeaves(Exchange):
+    """A stream that ends within the answer releases the claim."""
+
+    def lose_rest(self, event: StreamEnded) -> Effects:
+        return self.release_unsent(event)
+
+
+class SettlesNothingWhenTheClientLeaves(Exchange):
+    """A stream that ends before the answer settles nothing, and the exchange waits for ever."""
+
+    def lose_response(self, event: StreamEnded) -> Effects:
+        super().lose_response(event)
+        return ()
+
+
+class NeverCompares(Exchange):
+    """A duplicate is answered from the record, whatever its payload."""
+
+    def _answer_from_record(self) -> Effects:
+        self._fingerprint = _Agreeable()  # type: ignore[assignment] # a fingerprint that equals every other
+        return super()._answer_from_record()
+
+
+class NeverComparesTakeovers(Exchange):
+    """An attempt is taken over whatever the payload."""
+
+    def begin(self, event: Claimed) -> Effects:
+        return super().begin(replace(event, fingerprint=None))
+
+
+class ReleasesTakeovers(Exchange):
+    """An attempt that took over is released, as if none before it could have executed."""
+
+    def _drop(self, verdict: Verdict) -> Release | MarkUnknown:
+        self._verdict = verdict
+        return Release(self._claim)
+
+
+class NotesTooLate(Exchange):
+    """The last piece is forwarded without the fingerprint having been noted."""
+
+    @property
+    def _must_note(self) -> bool:
+        return False
+
+
+class FailsOpen(Exchange):
+    """A store that gives no answer lets the request through, whatever the policy."""
+
+    def cope_without_claim(self, _event: ClaimFailed) -> Effects:
+        self.state = State.PASSING
+        return (PassRequest((ATTEMPT,)),)
+
+
+class ForgetsClaimsItNeverHeardOf(Exchange):
+    """A claim whose answer was lost is not dropped."""
+
+    def cope_without_claim(self, event: ClaimFailed) -> Effects:
+        effects = super().cope_without_claim(event)
+        return tuple(effect for effect in effects if not isinstance(effect, Release))
+
+
+class ForgetsTheCaller(Exchange):
+    """The caller's credentials are no part of the scope."""
+
+    def __init__(self, policies: Policies, owner: str) -> None:
+        scope = (ScopePart.HOST, ScopePart.METHOD, ScopePart.PATH)
+        super().__init__(Policies(tuple(replace(policy, scope=scope) for policy in policies.policies)), owner)
+
+
+class KeepsEveryByte(Exchange):
+    """What is captured of a response is bounded by nothing."""
+
+    def capture(self, event: ResponseBody) -> Effects:
+        self._everything = getattr(self, "_everything", b"") + event.data
+        return super().capture(event)
+
+
+class LosesTrailers(Exchange):
+    """The trailers of a response are not kept."""
+
+    def capture_trailers(self, event: ResponseTrailers) -> Effects:
+        return super().capture_trailers(replace(event, fields=()))
+
+
+class NeverRenews(Exchange):
+    """The lease is never renewed."""
+
+    def renew(self, _event: RenewalDue) -> Effects:
+        return (self._renew_later(),)
+
+
+class ShowsForgeries(Exchange):
+    """What the upstream says of itself reaches the client: that it is a replay."""
+
+    def judge_response(self, event: ResponseHeaders) -> Effects:
+        effects = super().judge_response(event)
+        self._held = [
+            replace(held, remove=()) if isinstance(held, PassResponseHeaders) else held for held in self._held
+        ]
+        return tuple(
+            replace(effect, remove=()) if isinstance(effect, PassResponseHeaders) else effect
+            for effect in effects
+        )
+
+
+class AnswersTwice(Exchange):
+    """A piece of the body that ends the request is answered once more when the response comes."""
+
+    def judge_response(self, event: ResponseHeaders) -> Effects:
+        return (PassRequestBody(), *super().judge_response(event))
+
+
+class _Agreeable:
+    def equals(self, fingerprint: bytes) -> bool:
+        return bool(fingerprint)
+
+    def feed(self, data: bytes) -> None:
+        """Nothing counts."""

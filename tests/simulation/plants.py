@@ -1,0 +1,84 @@
+"""Planted bugs: what a simulation has to find to be worth anything."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from tests.simulation.planted_exchanges import (
+    AnswersTwice,
+    FailsOpen,
+    ForgetsClaimsItNeverHeardOf,
+    ForgetsDetachedAnswers,
+    ForgetsTheCaller,
+    KeepsEveryByte,
+    LosesTrailers,
+    NeverCompares,
+    NeverComparesTakeovers,
+    NeverRenews,
+    NotesTooLate,
+    RecordsAfterTheEnd,
+    ReleasesTakeovers,
+    ReleasesWhatWasForwarded,
+    ReleasesWhenTheClientLeaves,
+    SettlesNothingWhenTheClientLeaves,
+    ShowsForgeries,
+)
+from tests.simulation.planted_stores import (
+    CompletesForAnybody,
+    ForgetsRecords,
+    ForgetsTheAttempt,
+    ForgetsTombstones,
+    IgnoresTheLease,
+    LetsTakeoversBeReleased,
+    ReadsThenWrites,
+    ReleasesForAnybody,
+    RenewsForAnybody,
+)
+from tests.simulation.world import Product
+
+
+@dataclass(frozen=True, slots=True)
+class Plant:
+    """A product with a planted bug; `rule` is what it must be found to break, within `within` schedules."""
+
+    product: Product
+    rules: tuple[str, ...]
+    within: int
+
+
+WITHIN = 4_000
+"""The rarest of them takes some 300 schedules on average."""
+
+PLANTS: Mapping[str, Plant] = {
+    "complete without the owner check": Plant(Product(store=CompletesForAnybody), ("invariant 1",), WITHIN),
+    "renew without the owner check": Plant(Product(store=RenewsForAnybody), ("invariant 1",), WITHIN),
+    "release without the owner check": Plant(Product(store=ReleasesForAnybody), ("invariant 1",), WITHIN),
+    "a claim that reads and then writes": Plant(Product(store=ReadsThenWrites), ("G1",), WITHIN),
+    "a claim that ignores the lease": Plant(Product(store=IgnoresTheLease), ("invariant 1",), WITHIN),
+    "an attempt counted from one again": Plant(Product(store=ForgetsTheAttempt), ("G1",), WITHIN),
+    "a record kept after the end was released": Plant(Product(RecordsAfterTheEnd), ("G2",), WITHIN),
+    "a release of what was forwarded": Plant(Product(ReleasesWhatWasForwarded), ("G1",), WITHIN),
+    "a release when the client leaves": Plant(Product(ReleasesWhenTheClientLeaves), ("G1",), WITHIN),
+    "nothing settled when the client leaves": Plant(
+        Product(SettlesNothingWhenTheClientLeaves), ("invariant 5",), WITHIN
+    ),
+    "a detached answer that is not kept": Plant(Product(ForgetsDetachedAnswers), ("G1",), WITHIN),
+    "a tombstone that is forgotten": Plant(Product(store=ForgetsTombstones), ("G1",), WITHIN),
+    "a replay that compares nothing": Plant(Product(NeverCompares), ("G3",), WITHIN),
+    "a takeover that compares nothing": Plant(Product(NeverComparesTakeovers), ("G3",), WITHIN),
+    "a takeover that is released": Plant(
+        Product(ReleasesTakeovers, LetsTakeoversBeReleased), ("G3",), WITHIN
+    ),
+    "a fingerprint that is not noted": Plant(Product(NotesTooLate), ("G3",), WITHIN),
+    "a store failure that lets requests through": Plant(Product(FailsOpen), ("G5",), WITHIN),
+    "a claim forgotten when its answer is lost": Plant(
+        Product(ForgetsClaimsItNeverHeardOf), ("invariant 4",), WITHIN
+    ),
+    "a scope without the caller": Plant(Product(ForgetsTheCaller), ("G4",), WITHIN),
+    "a capture without a limit": Plant(Product(KeepsEveryByte), ("invariant 5",), WITHIN),
+    "a lease that is not renewed": Plant(Product(NeverRenews), ("leases",), WITHIN),
+    "trailers that are not kept": Plant(Product(LosesTrailers), ("G2",), WITHIN),
+    "a record that is forgotten": Plant(Product(store=ForgetsRecords), ("G2",), WITHIN),
+    "a forged mark of a replay": Plant(Product(ShowsForgeries), ("G2",), WITHIN),
+    "a second answer to one message": Plant(Product(AnswersTwice), ("invariant 3",), WITHIN),
+}
+"""Every promise that is dropped on purpose, and how soon it is missed."""
