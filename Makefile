@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: help install demo test lint e2e containers protos docs clean
+.PHONY: help install demo test lint e2e containers chaos protos docs clean
 
 help: ## show this help
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,6 +32,10 @@ e2e: $(STAMP) ## only the tests through a real Envoy and a real Valkey
 
 containers: $(STAMP) ## the container image, Envoy and Redis on one network (needs a Docker engine)
 	$(BIN)/pytest tests/containers
+
+MINUTES ?= 2
+chaos: $(STAMP) ## real processes killed, frozen, restarted under load (SEED=n replays a plan, MINUTES=2)
+	$(BIN)/python -m tests.chaos --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 
 lint: $(STAMP) ## format, lint, types, import contracts, generated files up to date
 	$(BIN)/ruff format --check .
