@@ -127,7 +127,8 @@ class Worker:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout_at(deadline):
                 await self._telemetry.idle()
-        await self._repeats.drain(max(0.0, deadline - clock()))
+        # A store that is still away is not waited for: what it misses is unknown, never executed twice.
+        await self._repeats.drain(min(_KEEPING_S, max(0.0, deadline - clock())))
         self._log.info("stopped", in_flight=self._telemetry.open_exchanges)
 
     async def _probe_store(self) -> None:

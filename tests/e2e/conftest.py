@@ -54,6 +54,9 @@ policies:
     lease: 1s
     ttl: 2s
     tombstone: 1h
+  - name: unprotected
+    match: {methods: [POST], paths: ["/unprotected/**"]}
+    on_unavailable: bypass
   - name: default
     match: {methods: [POST, PATCH]}
 """

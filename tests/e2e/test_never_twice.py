@@ -159,6 +159,28 @@ def test_detached_an_upstream_that_is_down_is_released(valkey: Server, tmp_path:
         assert up.metric("idempotency_outcomes_total", outcome="release") == 2
 
 
+@only_http1
+def test_detached_a_worker_that_is_told_to_stop_finishes_the_call_nobody_waits_for(
+    job: Job, valkey: Server, tmp_path: Path, key: str
+) -> None:
+    target = job.path("detached", Answer(201, [("content-type", "text/plain")], [b"made"], delay_s=2.0))
+    upstream = f"http://127.0.0.1:{job.upstream.port}"
+    with running_up(upstream, tmp_path, "--store", valkey.url, config=CONFIG) as up:
+
+        def post(timeout: float = 20) -> httpx.Response:
+            headers = {"idempotency-key": key}
+            return httpx.post(up.url + target, content=b"x", headers=headers, timeout=timeout)
+
+        with pytest.raises(httpx.TimeoutException):
+            post(timeout=0.4)
+        os.kill(up.worker_pids[0], signal.SIGTERM)
+
+        eventually(lambda: kind(post()) == (201, "replayed"), within_s=15)
+
+    assert job.upstream.times(target) == 1
+    assert '"within_s": 65.0' in up.log.read_text()
+
+
 # --- Waiting for the owner
 
 
@@ -358,3 +380,24 @@ def test_a_response_that_the_store_missed_is_kept_when_the_store_is_back(
         eventually(lambda: kind(post()) == (201, "replayed"))
 
     assert job.upstream.times(target) == 1
+
+
+@only_http1
+def test_a_policy_may_bypass_a_store_that_is_down_while_another_refuses(
+    job: Job, tmp_path: Path, key: str
+) -> None:
+    refused, bypassed = job.path("orders", Answer()), job.path("unprotected", Answer())
+    upstream = f"http://127.0.0.1:{job.upstream.port}"
+    with (
+        start_valkey(tmp_path) as store,
+        running_up(upstream, tmp_path, "--store", store.url, config=CONFIG) as up,
+        httpx.Client(base_url=up.url) as client,
+    ):
+        store.process.kill()
+        store.process.wait()
+
+        answers = [client.post(target, headers={"idempotency-key": key}) for target in (refused, bypassed)]
+
+        assert [kind(answer) for answer in answers] == [(503, "store-unavailable"), (201, "first")]
+        assert up.metric("idempotency_requests_total", policy="unprotected", result="bypassed") == 1
+    assert job.upstream.last(bypassed).header("idempotency-attempt") == []
