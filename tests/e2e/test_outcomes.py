@@ -93,19 +93,20 @@ def test_a_client_that_leaves_after_its_request_leaves_the_outcome_unknown(job: 
 
 
 def test_a_client_that_leaves_in_the_middle_of_its_request_has_executed_nothing(job: Job, key: str) -> None:
+    def begun() -> float:
+        return job.up.metric("idempotency_requests_total", policy="default", result="executed")
+
+    def released() -> float:
+        return job.up.metric("idempotency_outcomes_total", outcome="release", reason="request-incomplete")
+
     target = job.path("orders", Answer())
+    begun_before, released_before = begun(), released()
     connection = job.raw_request(target, key, body=b"x" * 10, announced=1000)
-    executed = "idempotency_requests_total"
-    before = job.up.metric("idempotency_outcomes_total", outcome="release", reason="request-incomplete")
-    eventually(lambda: job.up.metric(executed, policy="default", result="executed") > 0)
+    eventually(lambda: begun() > begun_before)
 
     connection.close()
 
-    def released() -> bool:
-        now = job.up.metric("idempotency_outcomes_total", outcome="release", reason="request-incomplete")
-        return now > before
-
-    eventually(released)
+    eventually(lambda: released() > released_before)
     assert outcome(job, key, target) == (201, "executed")
     assert job.upstream.last(target).header("idempotency-attempt") == ["2"]
 
