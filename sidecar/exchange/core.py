@@ -19,7 +19,7 @@ from sidecar.exchange.events import ResponseHeaders
 from sidecar.exchange.states import State
 from sidecar.idempotency.claim import Claim, UnknownPolicy, UnknownReason
 from sidecar.idempotency.fields import Fields, first
-from sidecar.idempotency.fingerprint import Fingerprinter
+from sidecar.idempotency.fingerprint import UNCOMPARABLE, Fingerprinter
 from sidecar.idempotency.outcome import Outcome, Verdict
 from sidecar.idempotency.policy import Policies, Policy
 from sidecar.idempotency.problem import Problem
@@ -108,7 +108,7 @@ class Core:
         """Let the id go; where an earlier attempt may have executed, that is still all that is known."""
         if self._taken_over:
             self._verdict = Verdict(Outcome.UNKNOWN, UnknownReason.EARLIER_ATTEMPT)
-            return MarkUnknown(self._claim, UnknownReason.EARLIER_ATTEMPT, None)
+            return MarkUnknown(self._claim, UnknownReason.EARLIER_ATTEMPT, self._unseen())
         self._verdict = verdict
         return Release(self._claim)
 
@@ -127,7 +127,11 @@ class Core:
     def _lose(self, reason: UnknownReason, *, whole: bool = True) -> MarkUnknown:
         """Nobody can say whether it executed; `whole`: the request was seen to its end."""
         self._verdict = Verdict(Outcome.UNKNOWN, reason)
-        return MarkUnknown(self._claim, reason, self._fingerprint.digest() if whole else None)
+        return MarkUnknown(self._claim, reason, self._fingerprint.digest() if whole else self._unseen())
+
+    def _unseen(self) -> bytes | None:
+        """What is kept of a request not seen to its end: said again, for the note may not have been kept."""
+        return UNCOMPARABLE if self._uncomparable else None
 
     def _settle(self, answer: Answer, effect: SettleEffect) -> Effects:
         """Keep the outcome; the answer waits until it is kept."""
