@@ -30,6 +30,7 @@ from sidecar.exchange.events import (
 )
 from sidecar.idempotency.claim import UnknownPolicy, UnknownReason
 from sidecar.idempotency.fields import Fields
+from sidecar.idempotency.fingerprint import UNCOMPARABLE
 from sidecar.idempotency.policy import BodyMode, Execution, FingerprintSpec, InProgress, Policy
 from sidecar.idempotency.record import Record
 from tests.unit.exchange.scenes import (
@@ -143,8 +144,11 @@ NOTINGS: st.SearchStrategy[Event] = st.sampled_from(
 WAITS: st.SearchStrategy[Event] = st.sampled_from([OwnerGone(), OwnerGone(), OwnerGone(), WaitFailed()])
 
 
-def claim_answers(sent: Sent, policy: Policy) -> st.SearchStrategy[Event]:
-    """What a store may say to a claim; what it knows is of this request, of another, or of none."""
+def claim_answers(sent: Sent, policy: Policy, *, again: bool) -> st.SearchStrategy[Event]:
+    """What a store may say to a claim; what it knows is of this request, of another, or of none.
+
+    `again`: it has met an owner before.
+    """
     of = st.sampled_from([sent.fingerprint(policy), sent.fingerprint(policy), OTHER, None])
     records = st.builds(
         lambda fingerprint, kept: Recorded(
@@ -156,7 +160,8 @@ def claim_answers(sent: Sent, policy: Policy) -> st.SearchStrategy[Event]:
         st.booleans(),
     )
     claimed = st.integers(1, 3).map(Claimed)
-    taken = st.builds(Claimed, st.integers(2, 4), of, taken_over=st.just(True))
+    noted = of | st.just(UNCOMPARABLE)
+    taken = st.builds(Claimed, st.integers(2, 4), noted, taken_over=st.just(True))
     retried = taken if policy.unknown is UnknownPolicy.RETRY else claimed
     refused: st.SearchStrategy[Event] = st.sampled_from(
         [
@@ -174,6 +179,6 @@ def claim_answers(sent: Sent, policy: Policy) -> st.SearchStrategy[Event]:
         *[retried] * 4,
         *[in_flight] * 2,
         *[records] * 2,
-        refused,
+        *[refused] * (9 if again else 1),
     ]
     return st.sampled_from(weighted).flatmap(lambda drawn: drawn)

@@ -33,12 +33,22 @@ from sidecar.exchange.effects import (
     TakeClaim,
     WaitAtMost,
 )
-from sidecar.exchange.events import Claimed, ClaimFailed, Event, Noted, Renewed
+from sidecar.exchange.events import (
+    Claimed,
+    ClaimFailed,
+    Event,
+    InFlight,
+    Noted,
+    NotingFailed,
+    Renewed,
+    ResponseHeaders,
+)
 from sidecar.exchange.machine import Exchange
 from sidecar.exchange.states import LEASED, TIMED, State
 from sidecar.idempotency.claim import Claim, UnknownPolicy
 from sidecar.idempotency.fields import first
-from sidecar.idempotency.outcome import Outcome
+from sidecar.idempotency.fingerprint import UNCOMPARABLE
+from sidecar.idempotency.outcome import Outcome, judge
 from sidecar.idempotency.policy import Policies, Policy
 from sidecar.idempotency.record import Record
 from tests.property.draws import FORGED, LIMIT, LONGEST, Sent
@@ -108,7 +118,9 @@ class Promises:
         self.announced: int | None = None
         self.claimed: Claimed | None = None
         self.claim_failed: ClaimFailed | None = None
-        self.bypassed = self.forged = self.noted = self.lease_lost = False
+        self.answered: ResponseHeaders | None = None
+        self.told_uncomparable = False
+        self.bypassed = self.forged = self.noted = self.unnoted = self.lease_lost = self.met_owner = False
 
     @property
     def held(self) -> bool:
@@ -122,8 +134,14 @@ class Promises:
                 self.claimed = event
             case ClaimFailed():
                 self.claim_failed = event
-            case Noted(held=held):
-                self.noted = held
+            case Noted(held=True):
+                self.noted = True
+            case Noted(held=False) | NotingFailed():
+                self.unnoted = True
+            case InFlight():
+                self.met_owner = True
+            case ResponseHeaders():
+                self.answered = event
             case Renewed(held=False):
                 self.lease_lost = True
             case _:
@@ -185,10 +203,7 @@ class Promises:
                 self.asked.renewals += 1
             case NoteFingerprint(claim=claim, fingerprint=fingerprint):
                 self.check_claim(claim)
-                assert not self.asked.noting
-                assert not self.gone_whole
-                assert self.policy.unknown is UnknownPolicy.RETRY
-                assert fingerprint == self.sent.fingerprint(self.policy), "noted before it was known whole"
+                self.check_note(fingerprint)
                 self.asked.noting = True
             case AwaitOwner():
                 assert self.exchange.state is State.WAITING
@@ -200,6 +215,21 @@ class Promises:
     def check_claim(self, claim: Claim) -> None:
         assert self.claimed is not None, "a claim that was never granted"
         assert (claim.owner, claim.attempt) == (OWNER, self.claimed.attempt)
+
+    def check_note(self, fingerprint: bytes) -> None:
+        """Once, before it went whole: of all of the request, or where that came too late, that of none."""
+        assert not self.asked.noting
+        assert not self.noted, "noted twice"
+        assert not self.unnoted, "noted again, though the first was not kept"
+        assert not self.gone_whole
+        assert self.policy.unknown is UnknownPolicy.RETRY
+        if fingerprint == UNCOMPARABLE:
+            assert self.forwarded
+            assert self.answered is not None, "nobody can compare with a request that was not answered"
+            self.told_uncomparable = True
+        else:
+            assert self.answered is None, "noted as whole though it was answered before it was"
+            assert fingerprint == self.sent.fingerprint(self.policy), "noted before it was known whole"
 
     def check_timer(self, effect: RenewLater | WaitAtMost) -> None:
         assert self.exchange.state in TIMED, "a timer where nothing may come of it"
@@ -239,7 +269,9 @@ class Promises:
         assert self.claimed is not None
         self.gone_whole = True
         known = self.noted or self.claimed.fingerprint is not None
-        assert known or self.policy.unknown is UnknownPolicy.HOLD or self.response_begun
+        # Who has answered has the request in hand: a store that did not take the note cannot change that.
+        too_late = self.unnoted and self.answered is not None
+        assert known or too_late or self.policy.unknown is UnknownPolicy.HOLD
 
     # --- What becomes of the claim
 
@@ -250,21 +282,36 @@ class Promises:
         self.asked.settling = True
         if isinstance(effect, Release):
             assert self.claimed is None or not self.claimed.taken_over, "a takeover was released"
-            assert not self.gone_whole or self.response_begun or self.executed, (
-                "released what may have been executed"
-            )
+            self.check_release()
         if self.held:
             self.check_claim(effect.claim)
         else:
             assert isinstance(effect, Release), "an outcome without a claim"
             assert self.claim_failed is not None
             assert self.claim_failed.asked, "a claim that was never asked for was dropped"
-        if isinstance(effect, MarkUnknown) and effect.fingerprint is not None:
-            assert effect.fingerprint == self.sent.fingerprint(self.policy)
+        if isinstance(effect, MarkUnknown):
+            self.check_marked(effect.fingerprint)
         if isinstance(effect, Complete):
             assert self.forwarded, "a record of what was never sent"
             assert self.executed or self.is_whole() or self.announced == 0, "a record of half a response"
             self.check_record(effect.record)
+
+    def check_marked(self, fingerprint: bytes | None) -> None:
+        """Of all of the request, or of none; where a note was to say that of none, it is said again."""
+        if fingerprint is None:
+            assert not self.told_uncomparable
+        elif fingerprint == UNCOMPARABLE:
+            assert self.told_uncomparable
+        else:
+            assert fingerprint == self.sent.fingerprint(self.policy)
+
+    def check_release(self) -> None:
+        """Only what was not sent whole, or was answered so that the policy lets it go."""
+        if self.answered is not None and self.forwarded:
+            verdict = judge(self.answered.status, self.answered.origin, self.policy.outcomes)
+            assert verdict.outcome is Outcome.RELEASE, "released though it was answered otherwise"
+        else:
+            assert not self.gone_whole or self.executed, "released what may have been executed"
 
     def is_whole(self) -> bool:
         """Whether the response has ended, or all that was announced of a body has come."""
@@ -309,6 +356,7 @@ class Promises:
                 assert not self.held
                 self.bypassed = self.claim_failed is not None
                 assert self.bypassed <= self.policy.bypass_when_unavailable
+                assert not self.met_owner, "unprotected, though somebody was seen executing it"
                 assert ("idempotency-attempt" in remove) == (FORGED[1] in self.sent.begun.request.headers)
             case PassResponseHeaders(more=more, remove=remove):
                 assert ("idempotent-replayed" in remove) == (self.forged and self.forwarded)
@@ -335,6 +383,8 @@ class Promises:
         if replayed:
             assert not self.held
             assert self.request_over or not self.full_duplex
+        if self.claimed is not None and self.claimed.fingerprint == UNCOMPARABLE:
+            assert reply.details == "idempotency_outcome_unknown", "nobody can say whether it is the same"
         if reply.details == "idempotency_executed":
             assert self.settled, "an answer before its outcome was kept"
 

@@ -167,7 +167,7 @@ class Walk(Promises):
 
     def store_answers_claim(self) -> None:
         self.asked.claim = False
-        self.hear(self.data.draw(claim_answers(self.sent, self.policy)))
+        self.hear(self.data.draw(claim_answers(self.sent, self.policy, again=self.met_owner)))
 
     def store_answers_settling(self) -> None:
         self.asked.settling, self.settled = False, True

@@ -1,7 +1,7 @@
 """What one exchange has done with its claim, and what it may not do with it."""
 
 from sidecar.exchange.effects import Complete, CountOutcome, MarkUnknown, Release, SettleEffect
-from sidecar.exchange.events import Claimed, ClaimFailed, Settled, SettlingFailed, StoreEvent
+from sidecar.exchange.events import Claimed, ClaimFailed, InFlight, Settled, SettlingFailed, StoreEvent
 from sidecar.idempotency.outcome import Outcome
 from tests.simulation.violation import Violation
 
@@ -18,7 +18,7 @@ class Conduct:
     def __init__(self) -> None:
         self.settled: StoreEvent | None = None
         """What it heard of its settlement."""
-        self.claim_failed = False
+        self.claim_failed = self.met_owner = False
         self.bypassed = False
         self._granted = self._counted = False
         self._unheard = 0
@@ -35,6 +35,7 @@ class Conduct:
             self.settled = event
         self._granted = self._granted or isinstance(event, Claimed)
         self.claim_failed = self.claim_failed or isinstance(event, ClaimFailed)
+        self.met_owner = self.met_owner or isinstance(event, InFlight)
 
     def settles(self, effect: SettleEffect) -> None:
         """The claim is settled, which happens once."""

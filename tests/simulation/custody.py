@@ -20,6 +20,14 @@ class Standing(Enum):
     RECORDED = "recorded"
 
 
+@dataclass(frozen=True, slots=True)
+class Note:
+    """What is kept of a request to compare a takeover with, and whose it was."""
+
+    fingerprint: bytes
+    owner: str
+
+
 @dataclass(slots=True)
 class Holding:
     """What the store must know of an id, by the writes it acknowledged."""
@@ -31,6 +39,7 @@ class Holding:
     gone_at: int
     standing: Standing = Standing.EXECUTING
     record: Record | None = None
+    noted: Note | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +61,8 @@ class Custody:
         """The owners whose record was kept, though it may have expired since."""
         self.is_undisturbed: Callable[[str], bool] = lambda _owner: False
         """Whether this owner lives and nothing keeps it from renewing its lease."""
+        self.marked: set[str] = set()
+        """The owners whose word that nobody knows was kept."""
         self._row = row
         self._timeline = timeline
         self._holdings: dict[str, Holding] = {}
@@ -61,11 +72,16 @@ class Custody:
         before, now = self.holding(wanted.id), self._timeline.now
         if isinstance(result, Claimed):
             self._check_grant(wanted, result, before)
+            noted = _noted(before)
+            if result.fingerprint != (None if noted is None else noted.fingerprint):
+                raise Violation("G3", "a claim was granted with another fingerprint than the one noted")
             self.grants[wanted.owner] = Grant(result.attempt, now)
             until = now + wanted.ttl_ms
-            self._holdings[wanted.id] = Holding(
+            holding = Holding(
                 wanted.owner, result.attempt, now + wanted.lease_ms, until, until + wanted.tombstone_ms
             )
+            holding.noted = noted
+            self._holdings[wanted.id] = holding
         elif before is not None and before.standing is Standing.RECORDED:
             self._check_known(result, before)
         if before is not None and not isinstance(result, InFlight):
@@ -112,6 +128,7 @@ class Custody:
         *,
         held: bool,
         record: Record | None = None,
+        fingerprint: bytes | None = None,
         renews: bool = False,
     ) -> None:
         """The store has answered a write that leads to `standing`."""
@@ -127,6 +144,10 @@ class Custody:
                 return  # a repeated call writes nothing
         if standing is Standing.RECORDED:
             self.recorded.add(claim.owner)
+        if fingerprint is not None:
+            before.noted = Note(fingerprint, claim.owner)
+        if standing is Standing.UNKNOWN:
+            self.marked.add(claim.owner)
         if renews:
             before.lease_until = now + claim.lease_ms
         before.standing, before.record, before.kept_until = standing, record, now + claim.ttl_ms
@@ -138,6 +159,11 @@ class Custody:
         """What the store must know of an id at this moment."""
         found = self._holdings.get(claim_id)
         return found if found is not None and found.gone_at > self._timeline.now else None
+
+
+def _noted(before: Holding | None) -> Note | None:
+    """What whoever claims the id next is to be told; a release leaves nothing to compare with."""
+    return None if before is None or before.standing is Standing.RELEASED else before.noted
 
 
 def _check_write(claim: Claim, before: Holding, standing: Standing, record: Record | None) -> None:

@@ -49,14 +49,18 @@ class _Shares:
         self.payloads = ("one",) if chance.random() < 0.5 else ("one", "one", "two")
         self.bodies = chance.random() < 0.8
         self.leaving = _one(chance, (0.0, 0.2, 0.6))
-        self.misbehaving = _one(chance, (0.0, 0.3, 0.7))
+        self.announcing = _one(chance, (0.0, 0.5, 1.0))
+        self.misbehaving, self.misbehaviours = _one(chance, (0.0, 0.3, 0.7)), tuple(Behaviour)
+        if chance.random() < 0.25:
+            self.misbehaving, self.misbehaviours = 0.8, (Behaviour.ANSWERS_EARLY,)
         self.slow = _one(chance, (0.0, 0.3))
 
 
 def _call(chance: Random, number: int, span: int, workers: int, share: _Shares) -> CallScript:
     payload = _one(chance, share.payloads)
     pieces = _pieces(payload, _one(chance, (1, 1, 2, 3))) if share.bodies else ()
-    if pieces and chance.random() < 0.2:
+    announces = bool(pieces) and chance.random() < share.announcing
+    if pieces and chance.random() < (0.5 if announces else 0.2):
         pieces = (*pieces, b"")
     return CallScript(
         number,
@@ -65,6 +69,7 @@ def _call(chance: Random, number: int, span: int, workers: int, share: _Shares) 
         _one(chance, share.keys),
         payload,
         pieces,
+        announces=announces,
         trailers=bool(pieces) and chance.random() < 0.15,
         pace_ms=_one(chance, (0, 1, 10, 60, 200)),
         leaves_after_ms=_upto(chance, 700) if chance.random() < share.leaving else None,
@@ -85,9 +90,9 @@ def _pieces(payload: str, count: int) -> tuple[bytes, ...]:
 def _upstream(chance: Random, share: _Shares) -> UpstreamScript:
     behaviour = Behaviour.ANSWERS
     if chance.random() < share.misbehaving:
-        behaviour = _one(chance, tuple(Behaviour))
+        behaviour = _one(chance, share.misbehaviours)
     takes = _one(chance, (0, 5, 40, 90))
-    return UpstreamScript(
+    script = UpstreamScript(
         behaviour,
         _one(chance, STATUSES),
         _one(chance, tuple(Form)),
@@ -98,6 +103,13 @@ def _upstream(chance: Random, share: _Shares) -> UpstreamScript:
         executes=chance.random() < 0.6,
         forges=chance.random() < 0.1,
     )
+    return _drawn_out(chance, script) if behaviour is Behaviour.ANSWERS_EARLY else script
+
+
+def _drawn_out(chance: Random, script: UpstreamScript) -> UpstreamScript:
+    """An early response that takes its time: most requests end while it is on its way."""
+    status = _one(chance, (script.status, 502))
+    return replace(script, status=status, takes_ms=_one(chance, (0, 5, 40)), pieces=3, pace_ms=150)
 
 
 def _fault(chance: Random, near: CallScript) -> FaultScript:
@@ -125,11 +137,12 @@ def _retry(chance: Random, calls: list[CallScript], fault: FaultScript, workers:
 
 
 def _probes(chance: Random, calls: list[CallScript], at: int, workers: int) -> tuple[CallScript, ...]:
-    """Once everything is at rest: the first request of each key again, and one with another payload."""
+    """Once everything is at rest: the first request of each key again, and before or after it another."""
     firsts = {(call.caller, call.key): call for call in reversed(calls)}
     probes: list[CallScript] = []
     for call in firsts.values():
-        for payload in (call.payload, "three"):
+        payloads = (call.payload, "three")
+        for payload in payloads if chance.random() < 0.5 else reversed(payloads):
             calm = UpstreamScript(Behaviour.ANSWERS, 201, Form.SIZED, 1, False, 5, 0, executes=True)
             probes.append(
                 CallScript(
@@ -139,6 +152,7 @@ def _probes(chance: Random, calls: list[CallScript], at: int, workers: int) -> t
                     call.key,
                     payload,
                     _pieces(payload, len(call.pieces)),
+                    announces=False,
                     trailers=False,
                     pace_ms=0,
                     leaves_after_ms=None,

@@ -31,6 +31,7 @@ from sidecar.exchange.events import (
     ResponseHeaders,
     ResponseTrailers,
 )
+from sidecar.idempotency.fields import Fields
 from sidecar.idempotency.request import Request
 from tests.simulation.conversation import Conversation
 from tests.simulation.delivery import Delivery
@@ -260,11 +261,13 @@ class Envoy:
 
 
 def _request(call: CallScript) -> Request:
-    fields = (
+    fields: Fields = (
         ("authorization", call.caller.encode()),
         ("content-type", b"text/plain"),
         ("idempotency-key", call.key.encode()),
         ("idempotency-attempt", b"77"),
     )
+    if call.announces:
+        fields = (*fields, ("content-length", b"%d" % len(b"".join(call.pieces))))
     query = None if call.pieces else call.payload
     return Request("POST", "api.example", "/pay", query, fields, "")

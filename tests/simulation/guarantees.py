@@ -8,13 +8,14 @@ import json
 from collections import Counter
 from dataclasses import dataclass
 
-from sidecar.exchange.effects import Reply
+from sidecar.exchange.effects import Release, Reply, SettleEffect
 from sidecar.exchange.events import Settled, SettlingFailed, StoreEvent
 from sidecar.idempotency.claim import Claim
 from sidecar.idempotency.fields import Fields, first
+from sidecar.idempotency.fingerprint import UNCOMPARABLE
 from sidecar.idempotency.policy import Execution as Way
 from sidecar.idempotency.record import Record
-from tests.simulation.custody import Custody, Standing
+from tests.simulation.custody import Custody, Holding, Standing
 from tests.simulation.plan import CallScript
 from tests.simulation.policies import Row
 from tests.simulation.timeline import Timeline
@@ -27,17 +28,20 @@ class Execution:
 
     number: int
     call: CallScript
+    owner: str
     attempt: int
     granted_at: int
     protected: bool
     whole: bool
-    """The whole request was there; else the upstream answered early, whatever of it came later."""
+    """The whole request has come; the upstream may have answered before that, or without it."""
     status: int = 0
     headers: Fields = ()
     body: bytes = b""
     trailers: Fields = ()
     judged: bool = False
     """A sidecar has seen the head of the response."""
+    unnoted: bool = False
+    """Then it could not note what a takeover is to be compared with: too late to keep the rest back."""
 
 
 @dataclass(slots=True)
@@ -61,6 +65,7 @@ class Guarantees:
         self._scopes: dict[str, tuple[str, str]] = {}  # by id
         self._ids: dict[tuple[str, str], str] = {}
         self._askers: dict[tuple[str, str], set[tuple[str, str]]] = {}  # owners, and their payloads
+        self._payloads: dict[str, str] = {}  # by owner
         self._executed: dict[tuple[str, str], list[Execution]] = {}
         self._replayed: dict[tuple[str, str], Execution] = {}
         self._records = 0
@@ -89,7 +94,18 @@ class Guarantees:
             return self._expect_of(holding.record, call)
         if holding.standing is Standing.EXECUTING and holding.lease_until > now:
             raise Violation("invariant 1", f"{holding.owner} is gone and its lease is still renewed")
-        return ANYTHING if self.row.retries else frozenset({"outcome-unknown"})
+        return self._takeover_of(holding, call) if self.row.retries else frozenset({"outcome-unknown"})
+
+    def _takeover_of(self, holding: Holding, call: CallScript) -> frozenset[str]:
+        """Only the same payload goes on, which is held to be compared; where nothing was noted, any does."""
+        if holding.noted is None:
+            return self._execution_of(call)
+        if holding.noted.fingerprint == UNCOMPARABLE:
+            return frozenset({"outcome-unknown"})
+        if self._is_too_large(call):
+            return frozenset({"body-too-large"})
+        same = self._payloads[holding.noted.owner] == call.payload
+        return frozenset({"executed" if same else "key-reused"})
 
     def _execution_of(self, call: CallScript) -> frozenset[str]:
         too_large = self.row.policy.execution is Way.DETACHED and self._is_too_large(call)
@@ -121,6 +137,7 @@ class Guarantees:
         ):
             raise Violation("G4", f"{scope} and {self._scopes[claim.id]} meet in the store")
         self._askers.setdefault(scope, set()).add((claim.owner, call.payload))
+        self._payloads[claim.owner] = call.payload
 
     # --- At the upstream
 
@@ -131,17 +148,38 @@ class Guarantees:
             raise Violation("G5", f"forwarded as attempt {attempt} without a claim of this attempt")
         self._results[owner] = "executed"
 
-    def passed(self, removed: tuple[str, ...], *, claim_failed: bool) -> None:
+    def settles(self, execution: Execution | None, effect: SettleEffect) -> None:
+        """A sidecar says what became of its claim; `execution` is what it may have seen an answer to."""
+        if execution is None or not execution.judged or not isinstance(effect, Release):
+            return
+        if execution.status not in self.row.released:
+            raise Violation("G1", f"execution {execution.number} was answered, and its claim is released")
+
+    def marked(self, execution: Execution | None, claim: Claim) -> None:
+        """A sidecar has heard that its word is kept that nobody knows what became of its claim."""
+        if execution is None or not execution.judged or execution.status in self.row.released:
+            return
+        holding = self.custody.holding(claim.id)
+        if holding is None or holding.owner != claim.owner or not self.row.retries:
+            return
+        if holding.noted is None:
+            raise Violation(
+                "G3", f"execution {execution.number} was answered, and nothing is kept to compare with"
+            )
+
+    def passed(self, removed: tuple[str, ...], *, claim_failed: bool, met_owner: bool) -> None:
         """A sidecar lets a keyed request pass unprotected, less these fields."""
         if "idempotency-attempt" not in removed:
             raise Violation("G1", "a client's own attempt number reaches the upstream")
-        if not (claim_failed and self.row.policy.bypass_when_unavailable):
+        if met_owner or not (claim_failed and self.row.policy.bypass_when_unavailable):
             raise Violation("G5", "a keyed request was forwarded without a claim")
 
     def execute(self, call: CallScript, owner: str, attempt: int | None, *, whole: bool) -> Execution:
         """The upstream does it; without an attempt it was passed unprotected, and counts for nothing."""
         granted_at = self.custody.grants[owner].at if attempt is not None else 0
-        execution = Execution(len(self.ledger), call, attempt or 0, granted_at, attempt is not None, whole)
+        execution = Execution(
+            len(self.ledger), call, owner, attempt or 0, granted_at, attempt is not None, whole
+        )
         self.ledger.append(execution)
         if execution.protected:
             self._check_execution(execution)
@@ -153,6 +191,14 @@ class Guarantees:
         for before in earlier:
             self._check_again(before, execution)
         earlier.append(execution)
+
+    def became_whole(self, execution: Execution) -> None:
+        """The rest of a request has come that the upstream executed before it had ended."""
+        execution.whole = True
+        if execution.protected:
+            for before in self._executed[execution.call.caller, execution.call.key]:
+                if before.attempt < execution.attempt and not self._apart(before, execution):
+                    self._check_payload(before, execution)
 
     def _check_again(self, before: Execution, again: Execution) -> None:
         """Whether the policy allows this execution after that one."""
@@ -166,7 +212,14 @@ class Guarantees:
             return  # the request was never forwarded whole, and nothing came back: it does not count
         if not self.row.retries:
             raise Violation("G1", f"executed again though execution {before.number} may stand")
-        if before.call.payload != again.call.payload and before.whole and again.whole:
+        self._check_payload(before, again)
+
+    def _check_payload(self, before: Execution, again: Execution) -> None:
+        """Who takes over from an attempt that had all of its request sends the same."""
+        if before.judged and before.status in self.row.released:
+            return
+        binding = before.whole and (not before.unnoted or before.owner in self.custody.marked)
+        if binding and again.whole and before.call.payload != again.call.payload:
             raise Violation("G3", "an attempt was followed by one with another payload")
 
     def _apart(self, before: Execution, again: Execution) -> bool:

@@ -31,11 +31,14 @@ from sidecar.exchange.events import (
     EnvoyEvent,
     Event,
     Executed,
+    Noted,
+    NotingFailed,
     Recorded,
     RenewalDue,
     RequestBody,
     ResponseBody,
     ResponseHeaders,
+    Settled,
     SettlingFailed,
     StoreEvent,
     StreamEnded,
@@ -187,6 +190,7 @@ class Hosted:
                 self._ask(effect)
             case Complete() | Release() | MarkUnknown():
                 self._conduct.settles(effect)
+                self._guarantees.settles(self.stream.execution, effect)
                 self._ask(effect)
             case Renew() | NoteFingerprint():
                 self._ask(effect)
@@ -219,9 +223,19 @@ class Hosted:
 
     def _hear(self, effect: StoreEffect, event: StoreEvent) -> None:
         self._conduct.hears(event)
+        if isinstance(event, NotingFailed) or event == Noted(held=False):
+            self._go_on_unnoted()
+        if isinstance(effect, MarkUnknown) and event == Settled(held=True):
+            self._guarantees.marked(self.stream.execution, effect.claim)
         if isinstance(effect, Complete | Release | MarkUnknown):
             self._make_sure(effect, event, FIRST_PAUSE_MS)
         self.feed(event)
+
+    def _go_on_unnoted(self) -> None:
+        """Who has answered has the request in hand, noted or not; else it must not get the rest of it."""
+        execution = self.stream.execution
+        if execution is not None and execution.judged:
+            execution.unnoted = True
 
     def _make_sure(self, effect: SettleEffect, heard: StoreEvent, pause_ms: int) -> None:
         """A write that ends an attempt is repeated until the store has answered it, as the process does it.
@@ -261,7 +275,8 @@ class Hosted:
                 self._guarantees.forwarded(self.stream.owner, attempt)
             case PassRequest(remove=remove):
                 self._conduct.bypassed = True
-                self._guarantees.passed(remove, claim_failed=self._conduct.claim_failed)
+                met_owner = self._conduct.met_owner
+                self._guarantees.passed(remove, claim_failed=self._conduct.claim_failed, met_owner=met_owner)
             case _:
                 pass
         self.stream.hear(answer)

@@ -58,6 +58,7 @@ class UpstreamScript:
 class CallScript:
     """One request of a client, and everything about it that is chance.
 
+    `announces`: it tells the length of its body, and the upstream has all of it with the last byte of that.
     `held_at_most_ms`: how long Envoy lets its body be held before it answers in the upstream's place.
     """
 
@@ -67,6 +68,7 @@ class CallScript:
     key: str
     payload: str
     pieces: tuple[bytes, ...]
+    announces: bool
     trailers: bool
     pace_ms: int
     leaves_after_ms: int | None

@@ -17,6 +17,7 @@ from sidecar.exchange.events import (
     ClaimFailed,
     Executed,
     RenewalDue,
+    RequestHeaders,
     ResponseBody,
     ResponseHeaders,
     ResponseTrailers,
@@ -24,6 +25,7 @@ from sidecar.exchange.events import (
 )
 from sidecar.exchange.machine import Exchange
 from sidecar.exchange.states import State
+from sidecar.idempotency.fingerprint import UNCOMPARABLE
 from sidecar.idempotency.outcome import Outcome, Verdict
 from sidecar.idempotency.policy import Policies
 from sidecar.idempotency.scope import ScopePart
@@ -99,6 +101,52 @@ class NotesTooLate(Exchange):
     @property
     def _must_note(self) -> bool:
         return False
+
+
+class ForgetsThatNobodyCanCompare(Exchange):
+    """That nobody can compare is said once, in the note, whether or not the store has kept that."""
+
+    def _unseen(self) -> None:
+        return None
+
+
+class ReleasesWhatIsBeingNoted(Exchange):
+    """A stream that ends while the note is made releases the claim, though the upstream has answered."""
+
+    def lose_unnoted(self, event: StreamEnded) -> Effects:
+        return self.release_unsent(event)
+
+
+class BypassesOwners(Exchange):
+    """A store that is lost after a wait lets the request through, though its owner was seen."""
+
+    def cope_without_claim(self, event: ClaimFailed) -> Effects:
+        self._waited = False
+        return super().cope_without_claim(event)
+
+
+class PassesTheRestUnnoted(Exchange):
+    """A response that comes before the request has ended passes at once, and so does the rest of that."""
+
+    def answer_early(self, event: ResponseHeaders) -> Effects:
+        return self._judge(event, early=True)
+
+
+class TakesOverBlindly(Exchange):
+    """An attempt that nobody can compare with is taken over as if it had never been sent whole."""
+
+    def begin(self, event: Claimed) -> Effects:
+        blind = event.fingerprint == UNCOMPARABLE
+        return super().begin(replace(event, fingerprint=None) if blind else event)
+
+
+class WaitsForTheEnd(Exchange):
+    """A request is taken to be whole only at its end, though its announced length has gone before."""
+
+    def admit(self, event: RequestHeaders) -> Effects:
+        effects = super().admit(event)
+        self._unsent = None
+        return effects
 
 
 class FailsOpen(Exchange):

@@ -103,6 +103,16 @@ class ForgetsTombstones(MemoryStore):
         super()._keep(replace(claim, tombstone_ms=0), entry, now)
 
 
+class ForgetsWhatWasNoted(MemoryStore):
+    """`mark_unknown` without a fingerprint drops the one that was noted before."""
+
+    async def mark_unknown(self, claim: Claim, reason: UnknownReason, fingerprint: bytes | None) -> bool:
+        held = self._held(claim, self._now())
+        if held is not None and fingerprint is None:
+            self._keep(claim, replace(held, fingerprint=None), self._now())
+        return await super().mark_unknown(claim, reason, fingerprint)
+
+
 class LetsTakeoversBeReleased(MemoryStore):
     """`release` of an attempt that took over is done, not refused."""
 

@@ -5,9 +5,11 @@ from dataclasses import dataclass
 
 from tests.simulation.planted_exchanges import (
     AnswersTwice,
+    BypassesOwners,
     FailsOpen,
     ForgetsClaimsItNeverHeardOf,
     ForgetsDetachedAnswers,
+    ForgetsThatNobodyCanCompare,
     ForgetsTheCaller,
     KeepsEveryByte,
     LosesTrailers,
@@ -15,39 +17,50 @@ from tests.simulation.planted_exchanges import (
     NeverComparesTakeovers,
     NeverRenews,
     NotesTooLate,
+    PassesTheRestUnnoted,
     RecordsAfterTheEnd,
     ReleasesTakeovers,
+    ReleasesWhatIsBeingNoted,
     ReleasesWhatWasForwarded,
     ReleasesWhenTheClientLeaves,
     SettlesNothingWhenTheClientLeaves,
     ShowsForgeries,
+    TakesOverBlindly,
+    WaitsForTheEnd,
 )
 from tests.simulation.planted_stores import (
     CompletesForAnybody,
     ForgetsRecords,
     ForgetsTheAttempt,
     ForgetsTombstones,
+    ForgetsWhatWasNoted,
     IgnoresTheLease,
     LetsTakeoversBeReleased,
     ReadsThenWrites,
     ReleasesForAnybody,
     RenewsForAnybody,
 )
+from tests.simulation.policies import ROWS
 from tests.simulation.world import Product
 
 
 @dataclass(frozen=True, slots=True)
 class Plant:
-    """A product with a planted bug; `rule` is what it must be found to break, within `within` schedules."""
+    """A product with a planted bug.
+
+    It must be found to break one of `rules` within `within` schedules under the policies `rows`.
+    """
 
     product: Product
     rules: tuple[str, ...]
     within: int
+    rows: tuple[str, ...] = tuple(ROWS)
 
 
 WITHIN = 4_000
-"""The rarest of them takes some 300 schedules on average."""
+"""The rarest of them takes some 1,400 schedules on average."""
 
+_RETRYING = ("retry", "retry, tombstone", "retry, wait")
 PLANTS: Mapping[str, Plant] = {
     "complete without the owner check": Plant(Product(store=CompletesForAnybody), ("invariant 1",), WITHIN),
     "renew without the owner check": Plant(Product(store=RenewsForAnybody), ("invariant 1",), WITHIN),
@@ -62,13 +75,24 @@ PLANTS: Mapping[str, Plant] = {
         Product(SettlesNothingWhenTheClientLeaves), ("invariant 5",), WITHIN
     ),
     "a detached answer that is not kept": Plant(Product(ForgetsDetachedAnswers), ("G1",), WITHIN),
-    "a tombstone that is forgotten": Plant(Product(store=ForgetsTombstones), ("G1",), WITHIN),
+    "a tombstone that is forgotten": Plant(Product(store=ForgetsTombstones), ("G1", "invariant 1"), WITHIN),
     "a replay that compares nothing": Plant(Product(NeverCompares), ("G3",), WITHIN),
     "a takeover that compares nothing": Plant(Product(NeverComparesTakeovers), ("G3",), WITHIN),
     "a takeover that is released": Plant(
         Product(ReleasesTakeovers, LetsTakeoversBeReleased), ("G3",), WITHIN
     ),
     "a fingerprint that is not noted": Plant(Product(NotesTooLate), ("G3",), WITHIN),
+    "an early answer that is not noted": Plant(Product(PassesTheRestUnnoted), ("G3",), WITHIN),
+    "a takeover of what nobody can compare with": Plant(Product(TakesOverBlindly), ("G3", "G5"), WITHIN),
+    "a note that is not said again": Plant(
+        Product(ForgetsThatNobodyCanCompare), ("G3", "G5"), WITHIN, _RETRYING
+    ),
+    "a release of what is answered while it is noted": Plant(
+        Product(ReleasesWhatIsBeingNoted), ("G1",), WITHIN, _RETRYING
+    ),
+    "a bypass after a wait": Plant(Product(BypassesOwners), ("G5",), WITHIN),
+    "a note that is forgotten": Plant(Product(store=ForgetsWhatWasNoted), ("G3",), WITHIN),
+    "a release of all but the end": Plant(Product(WaitsForTheEnd), ("G1", "G3"), WITHIN),
     "a store failure that lets requests through": Plant(Product(FailsOpen), ("G5",), WITHIN),
     "a claim forgotten when its answer is lost": Plant(
         Product(ForgetsClaimsItNeverHeardOf), ("invariant 4",), WITHIN

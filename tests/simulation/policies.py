@@ -83,6 +83,7 @@ ROWS: Mapping[str, Row] = {
         _policy(unknown=_RETRY, ttl_ms=SHORT_TTL_MS, tombstone_ms=TOMBSTONE_MS),
     ),
     "wait": Row(_policy(in_progress=_WAIT)),
+    "bypass, wait": Row(_policy(bypass_when_unavailable=True, in_progress=_WAIT)),
     "retry, wait": Row(_policy(unknown=_RETRY, in_progress=_WAIT)),
     "detached": Row(_policy(execution=Execution.DETACHED)),
     "detached, retry": Row(_policy(execution=Execution.DETACHED, unknown=_RETRY)),

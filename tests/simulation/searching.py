@@ -14,6 +14,7 @@ from multiprocessing import get_context
 
 from tests.simulation.drawing import draw
 from tests.simulation.plan import Plan
+from tests.simulation.policies import ROWS
 from tests.simulation.violation import Violation
 from tests.simulation.world import REAL, Product, World
 
@@ -71,10 +72,12 @@ def search_everywhere(base: int, schedules: int) -> Findings:
     return findings
 
 
-def schedules_until(product: Product, base: int, most: int) -> tuple[int, Plan, Violation] | None:
+def schedules_until(
+    product: Product, base: int, most: int, rows: tuple[str, ...] = tuple(ROWS)
+) -> tuple[int, Plan, Violation] | None:
     """How many schedules it takes to find that something is wrong with this product, and what was found."""
     for number, seed in enumerate(islice(count(base), most), 1):
-        plan = draw(seed)
+        plan = draw(seed, rows)
         violation = violation_of(plan, product)
         if violation is not None:
             return number, plan, violation

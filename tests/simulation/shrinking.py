@@ -52,6 +52,7 @@ def _smaller(plan: Plan) -> Iterator[Plan]:
         for less in (
             replace(call, leaves_after_ms=None),
             replace(call, trailers=False),
+            replace(call, announces=False),
             replace(call, pieces=(b"".join(call.pieces),) if call.pieces else ()),
         ):
             if less != call:

@@ -59,7 +59,12 @@ class WatchedStore:
 
     async def note_fingerprint(self, claim: Claim, fingerprint: bytes) -> bool:
         """See `Store.note_fingerprint`; it leaves the lease as it was."""
-        return await self._write(self._store.note_fingerprint(claim, fingerprint), claim, Standing.EXECUTING)
+        return await self._write(
+            self._store.note_fingerprint(claim, fingerprint),
+            claim,
+            Standing.EXECUTING,
+            fingerprint=fingerprint,
+        )
 
     async def complete(self, claim: Claim, record: Record) -> bool:
         """See `Store.complete`."""
@@ -72,7 +77,10 @@ class WatchedStore:
     async def mark_unknown(self, claim: Claim, reason: UnknownReason, fingerprint: bytes | None) -> bool:
         """See `Store.mark_unknown`."""
         return await self._write(
-            self._store.mark_unknown(claim, reason, fingerprint), claim, Standing.UNKNOWN
+            self._store.mark_unknown(claim, reason, fingerprint),
+            claim,
+            Standing.UNKNOWN,
+            fingerprint=fingerprint,
         )
 
     async def wait(self, claim_id: str, timeout_ms: int) -> None:
@@ -92,10 +100,13 @@ class WatchedStore:
         standing: Standing,
         *,
         record: Record | None = None,
+        fingerprint: bytes | None = None,
         renews: bool = False,
     ) -> bool:
         def tell(held: bool) -> None:
-            self._custody.wrote(claim, standing, held=held, record=record, renews=renews)
+            self._custody.wrote(
+                claim, standing, held=held, record=record, fingerprint=fingerprint, renews=renews
+            )
 
         return await self._reach(command, tell)
 

@@ -15,7 +15,7 @@ BASE = 1
 def test_a_planted_bug_is_found(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     plant = PLANTS[name]
 
-    found = schedules_until(plant.product, BASE, plant.within)
+    found = schedules_until(plant.product, BASE, plant.within, plant.rows)
 
     assert found is not None, f"not found within {plant.within} schedules"
     schedules, plan, violation = found

@@ -39,8 +39,9 @@ def describe_call(call: CallScript) -> str:
     body = f"{len(call.pieces)} pieces {call.pace_ms} ms apart" if call.pieces else "no body"
     leaves = "" if call.leaves_after_ms is None else f", leaves after {call.leaves_after_ms} ms"
     trailers = ", trailers" if call.trailers else ""
+    announced = ", its length announced" if call.announces else ""
     return (
-        f"{call.caller} sends {call.key} with payload {call.payload} ({body}{trailers}{leaves}) "
+        f"{call.caller} sends {call.key} with payload {call.payload} ({body}{announced}{trailers}{leaves}) "
         f"to worker {call.worker}; the upstream {upstream.behaviour.value} with {upstream.status}, "
         f"{upstream.form.value}, after 2 x {upstream.takes_ms} ms"
     )

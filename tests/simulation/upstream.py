@@ -55,6 +55,7 @@ class UpstreamCall:
         self._script = receiver.call.upstream
         self._body = b""
         self._whole = self._cancelled = False
+        self._execution: Execution | None = None
 
     # --- What it is sent
 
@@ -66,14 +67,23 @@ class UpstreamCall:
             self._timeline.after(self._script.takes_ms, self._work)
 
     def take(self, data: bytes) -> None:
-        """A piece of the request body."""
+        """A piece of the request body; who knows its length knows which piece is the last."""
         self._body += data
+        if self._call.announces and len(self._body) >= len(b"".join(self._call.pieces)):
+            self._have_whole()
 
     def end(self) -> None:
-        """The request is whole."""
+        """The request has ended."""
+        self._have_whole()
+
+    def _have_whole(self) -> None:
+        if self._whole:
+            return
         self._whole = True
         if self._body != b"".join(self._call.pieces):
             raise Violation("G5", "the upstream was sent another body than the client had")
+        if self._execution is not None:
+            self._guarantees.became_whole(self._execution)
         if self._script.behaviour not in (Behaviour.REFUSES, Behaviour.ANSWERS_EARLY):
             self._timeline.after(self._script.takes_ms, self._work)
 
@@ -98,7 +108,10 @@ class UpstreamCall:
         partial = self._cancelled and not self._whole
         if partial or (unlucky and not self._script.executes):
             return None
-        return self._guarantees.execute(self._call, self._receiver.owner, self._attempt, whole=self._whole)
+        self._execution = self._guarantees.execute(
+            self._call, self._receiver.owner, self._attempt, whole=self._whole
+        )
+        return self._execution
 
     def _reply_locally(self, status: int, origin: Origin) -> None:
         """Envoy answers in the upstream's place."""

@@ -21,6 +21,7 @@ from sidecar.exchange.events import (
 )
 from sidecar.exchange.states import State
 from sidecar.idempotency.claim import UnknownReason
+from sidecar.idempotency.fingerprint import UNCOMPARABLE
 from sidecar.idempotency.outcome import Outcome
 from tests.unit.exchange.scenes import (
     CLAIMED,
@@ -143,7 +144,28 @@ def test_trailers_that_come_while_the_fingerprint_is_noted_wait_behind_the_last_
     story = tell(RETRYING).after(announced(), CLAIMED, PIECE, REST)
 
     assert story.on(RequestTrailers()) == ()
-    assert story.on(answer()) == (PassRequestBody(), PassRequestTrailers(), MORE_COMES)
+    assert story.on(Noted(held=True)) == (PassRequestBody(), PassRequestTrailers())
+
+
+def test_an_answer_before_the_last_announced_byte_waits_with_it_until_the_fingerprint_is_noted(
+    tell: Teller,
+) -> None:
+    story = tell(RETRYING).after(announced(), CLAIMED, PIECE, REST)
+
+    assert story.on(answer()) == ()
+    assert story.on(EMPTY_END) == ()
+    assert story.on(Noted(held=True)) == (PassRequestBody(), PassRequestBody(), MORE_COMES)
+    assert story.state() is State.CAPTURING
+
+
+def test_the_last_announced_byte_after_an_early_answer_waits_until_that_is_noted(tell: Teller) -> None:
+    story = tell(RETRYING).after(announced(), CLAIMED, PIECE)
+
+    assert story.on(answer())[0] == NoteFingerprint(story.held(), UNCOMPARABLE)
+    assert story.on(REST) == ()
+    assert story.on(EMPTY_END) == ()
+    assert story.on(Noted(held=True)) == (PassRequestBody(), PassRequestBody(), MORE_COMES)
+    assert story.state() is State.CAPTURING_EARLY
 
 
 def test_a_request_that_could_not_be_noted_was_not_sent_its_last_byte(tell: Teller) -> None:

@@ -204,6 +204,16 @@ def test_an_answer_too_large_to_keep_is_recorded_as_not_replayable_and_said_so(t
     assert_problem(the_reply(story), 409, "response-not-stored")
 
 
+def test_an_answer_too_large_to_hold_is_told_by_what_became_of_its_key(tell: Teller) -> None:
+    released, unknown = executing(tell), executing(tell)
+
+    assert released.on(executed(503, None)) == (Release(released.held()),)
+    assert_problem(the_reply(released.after(KEPT)), 503, "origin-unavailable")
+    marked = MarkUnknown(unknown.held(), UnknownReason.UPSTREAM_STATUS, OF_HEAD)
+    assert unknown.on(executed(504, None)) == (marked,)
+    assert_problem(the_reply(unknown.after(KEPT)), 502, "outcome-unknown")
+
+
 def test_an_answer_that_could_not_be_kept_is_given_and_counted_as_unknown(tell: Teller) -> None:
     for unkept in (Settled(held=False), SettlingFailed()):
         story = executing(tell).after(executed())

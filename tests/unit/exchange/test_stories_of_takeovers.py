@@ -26,7 +26,6 @@ from sidecar.exchange.events import (
     Renewed,
     RequestBody,
     RequestTrailers,
-    ResponseBody,
     Settled,
     SettlingFailed,
     WaitOver,
@@ -35,14 +34,14 @@ from sidecar.exchange.machine import ProtocolViolation
 from sidecar.exchange.states import State
 from sidecar.idempotency.claim import UnknownPolicy, UnknownReason
 from sidecar.idempotency.fields import Fields, first
+from sidecar.idempotency.fingerprint import UNCOMPARABLE
 from sidecar.idempotency.outcome import Outcome, OutcomeRules
-from sidecar.idempotency.policy import BodyMode, FingerprintSpec
+from sidecar.idempotency.policy import BodyMode, Execution, FingerprintSpec
 from tests.unit.exchange.scenes import (
     CLAIMED,
     ENDED,
     KEPT,
     LAST_PIECE,
-    MORE_COMES,
     NO_MORE,
     PIECE,
     REFUSED,
@@ -190,45 +189,6 @@ def test_a_client_that_leaves_before_the_fingerprint_is_noted_releases_the_key(t
         assert story.state() is State.CLOSED
 
 
-# --- An upstream that answers while the last piece is held
-
-
-def test_an_upstream_that_answers_before_the_last_piece_lets_it_go(tell: Teller) -> None:
-    story = noting(tell)
-
-    assert story.on(answer()) == (PassRequestBody(), MORE_COMES)
-    assert story.state() is State.CAPTURING
-    for late in (NOTED, UNNOTED):
-        assert story.on(late) == ()
-    assert record_of(*story.on(ResponseBody(b"done", end_of_stream=True))).fingerprint == OF_PIECES
-    for late in (NOTED, UNNOTED):
-        assert story.on(late) == ()
-    assert story.state() is State.SETTLING
-    assert story.after(KEPT).state() is State.PASSING
-    for late in (NOTED, UNNOTED):
-        assert story.on(late) == ()
-
-
-def test_an_answer_without_a_body_before_the_last_piece_is_held_until_it_is_recorded(tell: Teller) -> None:
-    story = noting(tell)
-
-    passed, complete = story.on(answer(204, body=False))
-
-    assert passed == PassRequestBody()
-    assert isinstance(complete, Complete)
-    assert complete.record.fingerprint == OF_PIECES
-    assert story.state() is State.SETTLING
-    assert story.on(KEPT)[0] == NO_MORE
-
-
-def test_an_early_response_needs_no_note_for_the_record_will_have_it(tell: Teller) -> None:
-    story = tell(RETRYING).after(head(), CLAIMED, answer())
-
-    assert story.on(PIECE) == (PassRequestBody(),)
-    assert story.on(LAST_PIECE) == (PassRequestBody(),)
-    assert story.state() is State.CAPTURING
-
-
 # --- A takeover: only the same payload may go on
 
 
@@ -323,6 +283,30 @@ def test_under_hold_no_fingerprint_is_noted(tell: Teller) -> None:
     story = tell(replace(RETRYING, unknown=UnknownPolicy.HOLD)).after(head(), CLAIMED, LAST_PIECE)
 
     assert story.state() is State.AWAITING_RESPONSE
+
+
+# --- An attempt that nobody can compare with
+
+
+def test_a_takeover_from_an_attempt_that_was_answered_before_its_request_had_ended_is_refused(
+    tell: Teller,
+) -> None:
+    for policy in (RETRYING, replace(RETRYING, execution=Execution.DETACHED)):
+        for begun in (head(), head(body=False)):
+            story = tell(policy).after(begun)
+
+            effects = story.on(taken_over(UNCOMPARABLE))
+
+            assert "Attempt 1 " in assert_refused(story, 409, "outcome-unknown").body.decode()
+            assert effects[-1] == MarkUnknown(story.held(attempt=2), EARLIER, None)
+            assert story.on(KEPT) == ()
+
+
+def test_the_takeover_that_is_refused_names_the_attempt_that_may_have_executed(tell: Teller) -> None:
+    story = tell(RETRYING).after(head(), taken_over(UNCOMPARABLE, attempt=5))
+
+    assert "Attempt 4 " in the_reply(story).body.decode()
+    assert settlement(story) == MarkUnknown(story.held(attempt=5), EARLIER, None)
 
 
 # --- What was taken over is never released

@@ -215,6 +215,17 @@ def test_a_store_that_is_lost_during_a_wait_is_told_to_drop_what_may_have_been_t
 # --- No waiting
 
 
+def test_a_store_that_is_lost_after_a_wait_is_not_bypassed_for_an_owner_was_seen(tell: Teller) -> None:
+    for lost in (ClaimFailed(unavailable=True), ClaimFailed(unavailable=True, asked=False)):
+        met_nobody = tell(WAITING, bypass=True).after(head(body=False), lost)
+        waited = tell(WAITING, bypass=True).after(head(body=False), IN_FLIGHT, OWNER_GONE, lost)
+
+        assert met_nobody.state() is State.PASSING
+        assert_refused(waited, 503, "store-unavailable")
+        assert not [effect for effect in waited.seen if isinstance(effect, PassRequest)]
+        assert (Release(waited.held(attempt=0)) in waited.seen) is lost.asked
+
+
 def test_a_policy_without_a_wait_refuses_at_once(tell: Teller) -> None:
     story = tell().after(head())
 

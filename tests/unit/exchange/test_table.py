@@ -15,6 +15,7 @@ from tests.unit.exchange import (
     test_stories_before_execution,
     test_stories_of_announced_lengths,
     test_stories_of_detached_executions,
+    test_stories_of_early_answers,
     test_stories_of_executions,
     test_stories_of_takeovers,
     test_stories_of_waiting,
@@ -27,6 +28,7 @@ STORIES = (
     test_stories_of_executions,
     test_stories_of_announced_lengths,
     test_stories_of_takeovers,
+    test_stories_of_early_answers,
     test_stories_of_detached_executions,
 )
 
