@@ -97,7 +97,9 @@ def test_a_client_that_leaves_in_the_middle_of_its_request_has_executed_nothing(
         return job.up.metric("idempotency_requests_total", policy="default", result="executed")
 
     def released() -> float:
-        return job.up.metric("idempotency_outcomes_total", outcome="release", reason="request-incomplete")
+        return job.up.metric(
+            "idempotency_outcomes_total", policy="default", outcome="release", reason="request-incomplete"
+        )
 
     target = job.path("orders", Answer())
     begun_before, released_before = begun(), released()

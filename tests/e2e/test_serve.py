@@ -82,6 +82,7 @@ def test_a_signal_drains_every_worker_and_ends_with_exit_code_0(
 def test_a_worker_that_dies_is_restarted_on_its_own_endpoint(serving: Serving) -> None:
     before = serving.workers
     victim = min(before)
+    time.sleep(2)  # the supervisor polls: let it see, too, that the start is over
     os.kill(victim, signal.SIGKILL)
     wait_until(lambda: len(serving.workers - before) == 1, "another one runs")
     wait_until(lambda: serving.is_ready(0) and serving.is_ready(1), "both workers are ready again")
