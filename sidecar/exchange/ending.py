@@ -1,7 +1,5 @@
 """How an exchange ends: its outcome is kept, or could not be; its stream is over, early or in time."""
 
-from dataclasses import replace
-
 from sidecar.exchange.core import INCOMPLETE, NEVER_FORWARDED, Core, Effects
 from sidecar.exchange.effects import (
     Answer,
@@ -55,7 +53,7 @@ class Ending(Core):
 
     def drop_claim(self, event: Claimed) -> Effects:
         """The claim came too late: nothing was forwarded."""
-        self._claim, self._taken_over = replace(self._claim, attempt=event.attempt), event.taken_over
+        self._claim, self._taken_over = self._claim.granted(event.attempt), event.taken_over
         return self._settle_alone(self._drop(NEVER_FORWARDED))
 
     def release_unsent(self, _event: StreamEnded) -> Effects:

@@ -54,7 +54,7 @@ class Forwarding(Responding):
 
     def begin(self, event: Claimed) -> Effects:
         """The id is ours: forward the request, or hold it where all of it must be known first."""
-        self._claim = replace(self._claim, attempt=event.attempt)
+        self._claim = self._claim.granted(event.attempt)
         self._taken_over, self._expected = event.taken_over, event.fingerprint
         if self._expected == UNCOMPARABLE:
             return self._turn_away(OutcomeUnknown(event.attempt - 1, "answered before its request had ended"))

@@ -61,6 +61,9 @@ class State(Enum):
     SETTLING_ALONE = "Waiting for the store to keep the outcome; the stream is gone."
     CLOSED = "Over."
 
+    # A member is one object: it may be hashed by identity, and is, many times in each exchange.
+    __hash__ = object.__hash__
+
 
 @dataclass(frozen=True, slots=True)
 class Transition:

@@ -55,6 +55,10 @@ class Claim:
     ttl_ms: int
     tombstone_ms: int = 0
 
+    def granted(self, attempt: int) -> "Claim":
+        """The claim as the store granted it, with its attempt."""
+        return Claim(self.id, self.owner, attempt, self.lease_ms, self.ttl_ms, self.tombstone_ms)
+
 
 @dataclass(frozen=True, slots=True)
 class Claimed:

@@ -8,7 +8,7 @@ Fields: TypeAlias = tuple[tuple[str, bytes], ...]
 
 def values(fields: Fields, name: str) -> tuple[bytes, ...]:
     """Every value of the field `name` (lower-case), in order; empty where it is absent."""
-    return tuple(value for field, value in fields if field == name)
+    return tuple([value for field, value in fields if field == name])
 
 
 def first(fields: Fields, name: str) -> bytes | None:
@@ -37,6 +37,9 @@ HOP_BY_HOP = frozenset(
 
 def end_to_end(fields: Fields) -> Fields:
     """The fields less those about a connection, among them what `Connection` itself names."""
-    named = b",".join(values(fields, "connection")).decode("latin-1").lower()
-    gone = HOP_BY_HOP.union(name.strip() for name in named.split(","))
-    return tuple(field for field in fields if field[0] not in gone)
+    gone = HOP_BY_HOP
+    connection = values(fields, "connection")
+    if connection:
+        named = b",".join(connection).decode("latin-1").lower()
+        gone = HOP_BY_HOP.union(name.strip() for name in named.split(","))
+    return tuple([field for field in fields if field[0] not in gone])

@@ -6,6 +6,7 @@ the same key; `strict` takes only the draft's form.
 """
 
 import contextlib
+import re
 from typing import cast
 
 import http_sf
@@ -14,8 +15,11 @@ from sidecar.idempotency.fields import Fields, values
 from sidecar.idempotency.policy import KeyFormat, KeySource
 from sidecar.idempotency.problem import KeyInvalid, KeyMissing
 
-_NOT_BARE = frozenset(b'",;\\')
-"""Visible characters that mean something else in a header field: quoting, lists and parameters."""
+_PLAIN_STRING = re.compile(rb'"[ !#-\[\]-~]*"')
+"""A String with nothing escaped in it and nothing after it means what stands in it (RFC 9651 §4.2.5)."""
+
+_BARE = re.compile(rb"[!#-+\--:<-\[\]-~]*")
+"""Visible characters less `" , ; \\`, which in a header field mean quoting, lists and parameters."""
 
 
 def find_key(headers: Fields, source: KeySource) -> str | None:
@@ -46,7 +50,7 @@ def _parse(raw: bytes, source: KeySource) -> str:
     text = raw.strip(b" \t")
     if text.startswith(b'"') or source.format is KeyFormat.STRICT:
         return _parse_quoted(text, source)
-    if any(not 0x21 <= octet <= 0x7E or octet in _NOT_BARE for octet in text):
+    if not _BARE.fullmatch(text):
         raise KeyInvalid(
             f"The header {source.header} holds a character that a key cannot have; "
             f"allowed: {_allowed(source)}."
@@ -55,6 +59,8 @@ def _parse(raw: bytes, source: KeySource) -> str:
 
 
 def _parse_quoted(text: bytes, source: KeySource) -> str:
+    if _PLAIN_STRING.fullmatch(text):
+        return text[1:-1].decode("ascii")
     item: object = None
     with contextlib.suppress(ValueError):  # StructuredFieldError is one
         # An item comes as (value, parameters); the parameters mean nothing here.

@@ -38,7 +38,9 @@ class OutcomeRules:
 
     def of_status(self, status: int) -> Outcome:
         """What an answer with this status means."""
-        override = self.overrides.get(str(status)) or self.overrides.get(f"{status // 100}xx")
+        override: Outcome | None = None
+        if self.overrides:
+            override = self.overrides.get(str(status)) or self.overrides.get(f"{status // 100}xx")
         return override or _BY_STATUS.get(status, Outcome.RECORD)
 
 
@@ -59,7 +61,9 @@ class Origin:
     attempts: int | None = None
 
 
-_VIA_UPSTREAM = "via_upstream"
+VIA_UPSTREAM = Origin(details="via_upstream")
+"""The upstream's own answer; what else Envoy says of it does not count."""
+
 _NO_HEALTHY_UPSTREAM = 1 << 1  # UH
 _CONNECTION_FAILURE = 1 << 5  # UF
 _OVERFLOW = 1 << 7  # UO
@@ -92,7 +96,7 @@ def judge(status: int, origin: Origin, rules: OutcomeRules) -> Verdict:
     became of the first. An Envoy that tells nothing about its
     responses cannot be told from an upstream; then every 5xx is unknown.
     """
-    if origin.details == _VIA_UPSTREAM:
+    if origin.details == VIA_UPSTREAM.details:
         return Verdict(rules.of_status(status), "status")
     flags = origin.flags or 0
     if origin.details is None and not flags:

@@ -13,9 +13,13 @@ _NEVER_STORED = frozenset({"date", REPLAYED})
 def storable(fields: Fields, excluded: frozenset[str]) -> Fields:
     """The header or trailer fields that are kept: end-to-end, not Envoy's own, not excluded by the policy."""
     return tuple(
-        (name, value)
-        for name, value in end_to_end(fields)
-        if name not in _NEVER_STORED and name not in excluded and not name.startswith(("x-envoy-", ":"))
+        [
+            field
+            for field in end_to_end(fields)
+            if field[0] not in _NEVER_STORED
+            and field[0] not in excluded
+            and not field[0].startswith(("x-envoy-", ":"))
+        ]
     )
 
 

@@ -1,13 +1,20 @@
 """Whose key it is: what a key is combined with before it becomes an id (CONTRACT §3, `scope`)."""
 
 import hashlib
-from dataclasses import dataclass
+import struct
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 from sidecar.idempotency.fields import values
 from sidecar.idempotency.request import Request
 
 _VERSION = b"idempotency-id/1"
+_LENGTH = struct.Struct(">Q").pack
+
+
+def frame(*pieces: bytes) -> bytes:
+    """The pieces, each behind its length in 8 bytes: an injective concatenation."""
+    return b"".join([part for piece in pieces for part in (_LENGTH(len(piece)), piece)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,10 +23,16 @@ class ScopePart:
 
     kind: str
     name: str = ""
+    frame: bytes = field(init=False, repr=False, compare=False)
+    """Kind and name, framed once for every id."""
 
     HOST: ClassVar["ScopePart"]
     METHOD: ClassVar["ScopePart"]
     PATH: ClassVar["ScopePart"]
+
+    def __post_init__(self) -> None:
+        """Frame what is the same in every request."""
+        object.__setattr__(self, "frame", frame(self.kind.encode(), self.name.encode("latin-1")))
 
     @classmethod
     def header(cls, name: str) -> "ScopePart":
@@ -50,16 +63,10 @@ def record_id(parts: tuple[ScopePart, ...], request: Request, key: str) -> str:
     Every part is framed with its kind, its name, its number of values and each value's length, so that
     no two different scopes can meet by concatenation and an absent part never equals an empty one.
     """
-    digest = hashlib.sha256(_VERSION)
+    framed = [_VERSION]
     for part in parts:
         found = part.values(request)
-        digest.update(
-            frame(part.kind.encode(), part.name.encode("latin-1"), str(len(found)).encode(), *found)
-        )
-    digest.update(frame(b"key", key.encode()))
-    return digest.hexdigest()
-
-
-def frame(*pieces: bytes) -> bytes:
-    """The pieces, each behind its length in 8 bytes: an injective concatenation."""
-    return b"".join(len(piece).to_bytes(8, "big") + piece for piece in pieces)
+        framed.append(part.frame)
+        framed.append(frame(b"%d" % len(found), *found))
+    framed.append(frame(b"key", key.encode()))
+    return hashlib.sha256(b"".join(framed)).hexdigest()
