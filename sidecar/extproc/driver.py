@@ -9,6 +9,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Protocol, TypeAlias
 
 from sidecar.exchange.effects import (
+    Answer,
     AwaitOwner,
     Complete,
     Count,
@@ -26,9 +27,16 @@ from sidecar.exchange.effects import (
     WaitAtMost,
 )
 from sidecar.exchange.events import (
+    EnvoyEvent,
     Event,
     OriginEvent,
     RenewalDue,
+    RequestBody,
+    RequestHeaders,
+    RequestTrailers,
+    ResponseBody,
+    ResponseHeaders,
+    ResponseTrailers,
     StoreEvent,
     StreamEnded,
     TimerEvent,
@@ -37,6 +45,7 @@ from sidecar.exchange.events import (
 from sidecar.exchange.machine import Exchange, ProtocolViolation
 from sidecar.exchange.states import TIMED, State
 from sidecar.extproc.codec import UndecodableMessageError, decode, encode
+from sidecar.extproc.timers import Timer, Timers
 from sidecar.extproc.transport.port import Stream
 
 Perform: TypeAlias = Callable[[StoreEffect | Execute], Coroutine[Any, Any, StoreEvent | OriginEvent]]
@@ -86,8 +95,10 @@ class Driver:
         "_observer",
         "_pending",
         "_perform",
+        "_phase",
         "_stream",
         "_timer",
+        "_timers",
         "_wait",
     )
 
@@ -97,17 +108,20 @@ class Driver:
         exchange: Exchange,
         perform: Perform,
         observer: Observer,
-        loop: asyncio.AbstractEventLoop,
+        timers: Timers,
     ) -> None:
         self._stream = stream
         self._exchange = exchange
         self._perform = perform
         self._observer = observer
-        self._loop = loop
+        self._loop = timers.loop
         self._pending: set[_Task] = set()
-        self._timer: asyncio.TimerHandle | None = None
+        self._timers = timers
+        self._timer: Timer | None = None
         self._wait: _Task | None = None
-        self._arrived: tuple[str, float] | None = None
+        self._phase: str | None = None
+        """Of the message that Envoy waits for an answer to; None where it has been answered."""
+        self._arrived = 0.0
         self._ended = False
         self._closed = False
         observer.opened()
@@ -123,7 +137,7 @@ class Driver:
         except UndecodableMessageError as error:
             self._fail(str(error))
             return
-        self._arrived = (type(event).__name__, self._loop.time())
+        self._phase, self._arrived = _PHASES[type(event)], self._loop.time()
         self._feed(event)
 
     def on_end(self) -> None:
@@ -138,7 +152,7 @@ class Driver:
     def _feed(self, event: Event) -> None:
         try:
             for effect in self._exchange.handle(event):
-                self._act(effect)
+                getattr(self, _ACTS.get(type(effect), "_answer"))(effect)
         except ProtocolViolation as violation:
             self._fail(str(violation))
             return
@@ -157,43 +171,41 @@ class Driver:
             self._wait.cancel()
             self._wait = None
 
-    def _act(self, effect: Effect) -> None:
-        match effect:
-            case (
-                TakeClaim() | Renew() | Complete() | Release() | MarkUnknown() | NoteFingerprint() | Execute()
-            ):
-                self._ask(effect)
-            case AwaitOwner():
-                self._wait = self._ask(effect)
-            case ExtendTimeout():
-                self._send(encode(effect))
-            case WaitAtMost(after_ms=after_ms):
-                self._start_timer(after_ms, WaitOver())
-            case RenewLater(after_ms=after_ms):
-                self._start_timer(after_ms, RenewalDue())
-            case Count():
-                self._observer.counted(effect)
-            case CountOutcome():
-                self._observer.settled(effect)
-            case _:
-                self._answer(encode(effect))
+    # --- Its effects
+
+    def _await_owner(self, effect: AwaitOwner) -> None:
+        self._wait = self._ask(effect)
+
+    def _extend_timeout(self, effect: ExtendTimeout) -> None:
+        self._send(encode(effect))
+
+    def _wait_at_most(self, effect: WaitAtMost) -> None:
+        self._start_timer(effect.after_ms, WaitOver())
+
+    def _renew_later(self, effect: RenewLater) -> None:
+        self._start_timer(effect.after_ms, RenewalDue())
+
+    def _count(self, effect: Count) -> None:
+        self._observer.counted(effect)
+
+    def _count_outcome(self, effect: CountOutcome) -> None:
+        self._observer.settled(effect)
+
+    def _answer(self, answer: Answer) -> None:
+        self._send(encode(answer))
+        if self._phase is not None and not self._ended:
+            phase, self._phase = self._phase, None
+            self._observer.answered(phase, self._loop.time() - self._arrived)
 
     def _start_timer(self, after_ms: int, event: TimerEvent) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = self._loop.call_later(after_ms / 1000, self._feed, event)
+        self._timer = self._timers.start(after_ms, self._feed, event)
 
     def _send(self, messages: tuple[bytes, ...]) -> None:
         if not self._ended:
             for message in messages:
                 self._stream.send(message)
-
-    def _answer(self, messages: tuple[bytes, ...]) -> None:
-        self._send(messages)
-        if self._arrived is not None and not self._ended:
-            phase, since = self._arrived
-            self._arrived = None
-            self._observer.answered(phase, self._loop.time() - since)
 
     # --- Store and origin. Calls to them live longer than the stream: nothing after the last answer is safe
     # from cancellation, so they are tasks of their own.
@@ -227,3 +239,25 @@ class Driver:
         if not self._pending and not self._closed:
             self._closed = True
             self._observer.closed()
+
+
+_PHASES: dict[type[EnvoyEvent], str] = {
+    RequestHeaders: "request_headers",
+    RequestBody: "request_body",
+    RequestTrailers: "request_trailers",
+    ResponseHeaders: "response_headers",
+    ResponseBody: "response_body",
+    ResponseTrailers: "response_trailers",
+}
+"""What the metrics call the phase of a message."""
+
+_ACTS: dict[type[Effect], str] = {
+    **dict.fromkeys((TakeClaim, Renew, Complete, Release, MarkUnknown, NoteFingerprint, Execute), "_ask"),
+    AwaitOwner: "_await_owner",
+    ExtendTimeout: "_extend_timeout",
+    WaitAtMost: "_wait_at_most",
+    RenewLater: "_renew_later",
+    Count: "_count",
+    CountOutcome: "_count_outcome",
+}
+"""The method that carries out each kind of effect; every other one is an answer."""

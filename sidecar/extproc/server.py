@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from sidecar.exchange.machine import Exchange
 from sidecar.extproc.driver import Driver, Observer, Perform
+from sidecar.extproc.timers import Timers
 from sidecar.extproc.transport.port import Handler, Stream
 from sidecar.idempotency.policy import Policies
 
@@ -23,8 +24,9 @@ class ExchangeServer:
         self._policies = policies
         self._perform = perform
         self._observer = observer
+        self._timers = Timers(asyncio.get_running_loop())
 
     def accept(self, stream: Stream) -> Handler:
         """The handler of a new stream (`transport.port.Accept`)."""
         exchange = Exchange(self._policies(), owner=secrets.token_hex(16))
-        return Driver(stream, exchange, self._perform, self._observer, asyncio.get_running_loop())
+        return Driver(stream, exchange, self._perform, self._observer, self._timers)

@@ -1,7 +1,6 @@
 """Performs an exchange's store effects: one call of the port each, its answer or its failure as an event."""
 
-import re
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from sidecar.exchange.effects import (
     AwaitOwner,
@@ -10,6 +9,7 @@ from sidecar.exchange.effects import (
     NoteFingerprint,
     Release,
     Renew,
+    SettleEffect,
     StoreEffect,
     TakeClaim,
 )
@@ -25,17 +25,25 @@ from sidecar.exchange.events import (
     StoreEvent,
     WaitFailed,
 )
+from sidecar.idempotency.claim import Claimed, Expired, InFlight, Recorded, Unknown
 from sidecar.store.observing import ObserveStore
 from sidecar.store.port import Store, StoreError, StoreNotAskedError, StoreUnavailableError
 from sidecar.store.repeating import SETTLE_OPERATION, RepeatedWrites, settle
 
-_WORDS = re.compile(r"(?<!^)(?=[A-Z])")
 _OPERATION: dict[type[StoreEffect], str] = {
     TakeClaim: "claim",
     Renew: "renew",
     **SETTLE_OPERATION,
     NoteFingerprint: "note_fingerprint",
     AwaitOwner: "wait",
+}
+_RESULTS: dict[type[StoreEvent], str] = {
+    Claimed: "claimed",
+    InFlight: "in_flight",
+    Recorded: "recorded",
+    Unknown: "unknown",
+    Expired: "expired",
+    OwnerGone: "owner_gone",
 }
 
 
@@ -65,40 +73,47 @@ class StorePerformer:
         """Perform one effect; a `StoreError` comes back as the event that says so."""
         began = self._clock()
         try:
-            event, error = await self._call(effect), None
-        except StoreError as failure:
-            event, error = _failed(effect, failure), failure
-        result = "error" if error else _result(event)
-        self._observe(_OPERATION[type(effect)], result, self._clock() - began, error)
-        if self._repeats is not None:
-            _repeat(self._repeats, effect, error)
+            event = await self._call(effect)
+        except StoreError as error:
+            event = _failed(effect, error)
+            self._observe(_OPERATION[type(effect)], "error", self._clock() - began, error)
+            if self._repeats is not None and isinstance(error, StoreUnavailableError):
+                _repeat(self._repeats, effect)
+            return event
+        self._observe(_OPERATION[type(effect)], _result(event), self._clock() - began, None)
+        if self._repeats is not None and isinstance(effect, Release) and effect.claim.attempt == 0:
+            self._repeats.make_sure(effect)  # it may have come before the claim that it drops
         return event
 
-    async def _call(self, effect: StoreEffect) -> StoreEvent:
+    def _call(self, effect: StoreEffect) -> Awaitable[StoreEvent]:
+        """What performs the effect; claims and completions, of which each execution has one, first."""
         match effect:
-            case TakeClaim(wanted=wanted, unknown=unknown):
-                return await self._store.claim(wanted, unknown)
-            case Renew(claim=claim):
-                return Renewed(await self._store.renew(claim))
+            case TakeClaim():
+                return self._store.claim(effect.wanted, effect.unknown)
             case Complete() | Release() | MarkUnknown():
-                return Settled(await settle(self._store, effect))
-            case NoteFingerprint(claim=claim, fingerprint=fingerprint):
-                return Noted(await self._store.note_fingerprint(claim, fingerprint))
-            case AwaitOwner(claim_id=claim_id, timeout_ms=timeout_ms):
-                await self._store.wait(claim_id, timeout_ms)
-                return OwnerGone()
+                return self._settle(effect)
+            case Renew() | NoteFingerprint():
+                return self._keep(effect)
+            case AwaitOwner():
+                return self._wait(effect)
+
+    async def _settle(self, effect: SettleEffect) -> Settled:
+        return Settled(await settle(self._store, effect))
+
+    async def _keep(self, effect: Renew | NoteFingerprint) -> Renewed | Noted:
+        if isinstance(effect, Renew):
+            return Renewed(await self._store.renew(effect.claim))
+        return Noted(await self._store.note_fingerprint(effect.claim, effect.fingerprint))
+
+    async def _wait(self, effect: AwaitOwner) -> OwnerGone:
+        await self._store.wait(effect.claim_id, effect.timeout_ms)
+        return OwnerGone()
 
 
-def _repeat(repeats: RepeatedWrites, effect: StoreEffect, error: StoreError | None) -> None:
-    """Hand on what has to be written again: what the store did not answer, and what may have come too early.
-
-    A claim of attempt 0 is one that was asked for and never answered.
-    """
-    match effect:
-        case Complete() | Release() | MarkUnknown() if isinstance(error, StoreUnavailableError):
-            repeats.add(effect)
-        case Release(claim=claim) if error is None and claim.attempt == 0:
-            repeats.make_sure(effect)
+def _repeat(repeats: RepeatedWrites, effect: StoreEffect) -> None:
+    """Hand on what has to be written again, because the store did not answer it."""
+    if isinstance(effect, Complete | Release | MarkUnknown):
+        repeats.add(effect)
 
 
 def _failed(effect: StoreEffect, error: StoreError) -> StoreEvent:
@@ -119,4 +134,4 @@ def _failed(effect: StoreEffect, error: StoreError) -> StoreEvent:
 def _result(event: StoreEvent) -> str:
     if isinstance(event, Renewed | Settled | Noted):
         return "held" if event.held else "lost"
-    return _WORDS.sub("_", type(event).__name__).lower()
+    return _RESULTS[type(event)]

@@ -1,17 +1,17 @@
 """Turns what exchanges and the store report into metrics and log lines."""
 
 import asyncio
-import re
+import logging
 from typing import Protocol
 
 import structlog
 
 from sidecar.exchange.effects import Count, CountOutcome
 from sidecar.idempotency.outcome import Outcome
+from sidecar.telemetry.binding import Counting, Observing
 from sidecar.telemetry.metrics import Metrics
 
 _ORDINARY = frozenset({"executed", "replayed"})
-_WORDS = re.compile(r"(?<!^)(?=[A-Z])")
 
 
 class LostWrite(Protocol):
@@ -49,25 +49,35 @@ class LostWrite(Protocol):
 
 
 class Telemetry:
-    """The observer of every exchange of one worker (`extproc.driver.Observer`), and of its store."""
+    """The observer of every exchange of one worker (`extproc.driver.Observer`), and of its store.
+
+    Whether lines of level debug are written is asked once, when it is made: an ordinary request then costs
+    nothing here but its counters.
+    """
 
     def __init__(self, metrics: Metrics) -> None:
         self.metrics = metrics
         self.open_exchanges = 0
+        metrics.in_flight.set_function(lambda: self.open_exchanges)
         self._idle = asyncio.Event()
         self._idle.set()
         self._log = structlog.get_logger("sidecar")
+        self._debugging: bool = self._log.is_enabled_for(logging.DEBUG)
+        self._requests = Counting(metrics.requests)
+        self._outcomes = Counting(metrics.outcomes)
+        self._exchange_seconds = Observing(metrics.exchange_seconds)
+        self._store_seconds = Observing(metrics.store_seconds)
+        self._origin_seconds = Observing(metrics.origin_seconds)
 
     def opened(self) -> None:
         """A stream was accepted."""
         self.open_exchanges += 1
-        self._idle.clear()
-        self.metrics.in_flight.inc()
+        if self.open_exchanges == 1:
+            self._idle.clear()
 
     def closed(self) -> None:
         """A stream has ended and everything it asked of the store is done."""
         self.open_exchanges -= 1
-        self.metrics.in_flight.dec()
         if not self.open_exchanges:
             self._idle.set()
 
@@ -76,33 +86,35 @@ class Telemetry:
         await self._idle.wait()
 
     def answered(self, phase: str, seconds: float) -> None:
-        """Envoy waited this long for an answer; `phase` is the event's name (RequestHeaders, ...)."""
-        self.metrics.exchange_seconds.labels(_WORDS.sub("_", phase).lower()).observe(seconds)
+        """Envoy waited this long for the answer to a message of this phase (`request_headers`, ...)."""
+        self._exchange_seconds[phase](seconds)
 
     def counted(self, count: Count) -> None:
         """A request was decided; what is refused or bypassed is logged too."""
-        self.metrics.requests.labels(count.policy, count.result).inc()
-        log = self._log.debug if count.result in _ORDINARY else self._log.info
-        log(
-            "request decided",
-            policy=count.policy,
-            result=count.result,
-            id=count.claim_id,
-            request_id=count.request_id,
-        )
+        self._requests[count.policy, count.result]()
+        ordinary = count.result in _ORDINARY
+        if not ordinary or self._debugging:
+            (self._log.debug if ordinary else self._log.info)(
+                "request decided",
+                policy=count.policy,
+                result=count.result,
+                id=count.claim_id,
+                request_id=count.request_id,
+            )
 
     def settled(self, outcome: CountOutcome) -> None:
         """An execution ended; an unknown outcome is what an operator may have to resolve."""
-        self.metrics.outcomes.labels(outcome.policy, outcome.outcome, outcome.reason).inc()
-        log = self._log.warning if outcome.outcome is Outcome.UNKNOWN else self._log.debug
-        log(
-            "execution ended",
-            policy=outcome.policy,
-            outcome=outcome.outcome.value,
-            reason=str(outcome.reason),
-            id=outcome.claim_id,
-            request_id=outcome.request_id,
-        )
+        self._outcomes[outcome.policy, outcome.outcome, outcome.reason]()
+        unknown = outcome.outcome is Outcome.UNKNOWN
+        if unknown or self._debugging:
+            (self._log.warning if unknown else self._log.debug)(
+                "execution ended",
+                policy=outcome.policy,
+                outcome=outcome.outcome.value,
+                reason=str(outcome.reason),
+                id=outcome.claim_id,
+                request_id=outcome.request_id,
+            )
 
     def violated(self, detail: str, error: Exception | None) -> None:
         """A stream was failed."""
@@ -110,13 +122,13 @@ class Telemetry:
 
     def stored(self, operation: str, result: str, seconds: float, error: Exception | None) -> None:
         """A store operation answered, or failed with `error`."""
-        self.metrics.store_seconds.labels(operation, result).observe(seconds)
+        self._store_seconds[operation, result](seconds)
         if error is not None:
             self._log.warning("store operation failed", operation=operation, error=str(error))
 
     def called(self, result: str, seconds: float, error: Exception | None) -> None:
         """A detached call was answered, or failed with `error`."""
-        self.metrics.origin_seconds.labels(result).observe(seconds)
+        self._origin_seconds[result](seconds)
         if error is not None:
             self._log.warning("detached call failed", result=result, error=str(error))
 

@@ -1,5 +1,9 @@
 """Envoy's messages as events. Header values travel in `raw_value` only."""
 
+from collections.abc import Callable
+
+from google.protobuf.struct_pb2 import Value
+
 from sidecar.exchange.events import (
     EnvoyEvent,
     RequestBody,
@@ -11,8 +15,11 @@ from sidecar.exchange.events import (
 )
 from sidecar.extproc.wire import ext_proc_pb2 as pb
 from sidecar.idempotency.fields import Fields, first
-from sidecar.idempotency.outcome import Origin
+from sidecar.idempotency.outcome import VIA_UPSTREAM, Origin
 from sidecar.idempotency.request import Request
+
+
+_DETAILS = "response.code_details"
 
 
 class UndecodableMessageError(Exception):
@@ -26,35 +33,37 @@ def decode(message: bytes) -> EnvoyEvent:
         UndecodableMessageError: It is not protobuf, or holds none of the six phases.
     """
     try:
-        request = pb.ProcessingRequest.FromString(message)
+        request = _parse(message)
     except Exception as error:
         raise UndecodableMessageError("not a ProcessingRequest") from error
-    match request.WhichOneof("request"):
-        case "request_headers":
-            return _request_headers(request)
-        case "request_body":
-            return RequestBody(request.request_body.body, request.request_body.end_of_stream)
-        case "response_headers":
-            return _response_headers(request)
-        case "response_body":
-            return ResponseBody(request.response_body.body, request.response_body.end_of_stream)
-        case "request_trailers":
-            return RequestTrailers()
-        case "response_trailers":
-            return ResponseTrailers(_fields(request.response_trailers.trailers)[1])
-        case _:
-            raise UndecodableMessageError("a ProcessingRequest of no known phase")
+    phase = _PHASES.get(request.WhichOneof("request"))
+    if phase is None:
+        raise UndecodableMessageError("a ProcessingRequest of no known phase")
+    return phase(request)
+
+
+def _request_body(request: pb.ProcessingRequest) -> RequestBody:
+    body = request.request_body
+    return RequestBody(body.body, body.end_of_stream)
+
+
+def _response_body(request: pb.ProcessingRequest) -> ResponseBody:
+    body = request.response_body
+    return ResponseBody(body.body, body.end_of_stream)
+
+
+def _response_trailers(request: pb.ProcessingRequest) -> ResponseTrailers:
+    return ResponseTrailers(_fields(request.response_trailers.trailers)[1])
 
 
 def _request_headers(request: pb.ProcessingRequest) -> RequestHeaders:
     pseudo, fields = _fields(request.request_headers.headers)
-    request_id = _attribute(request, "request.id") or (first(fields, "x-request-id") or b"").decode("latin-1")
     head = Request.from_target(
         pseudo.get(":method", ""),
         pseudo.get(":authority", ""),
         pseudo.get(":path", ""),
         fields,
-        str(request_id),
+        (first(fields, "x-request-id") or b"").decode("latin-1"),
     )
     return RequestHeaders(head, request.request_headers.end_of_stream)
 
@@ -72,38 +81,47 @@ def _fields(headers: pb.HeaderMap) -> tuple[dict[str, str], Fields]:
     pseudo: dict[str, str] = {}
     fields: list[tuple[str, bytes]] = []
     for header in headers.headers:
-        value = header.raw_value or header.value.encode()
-        if header.key.startswith(":"):
-            pseudo[header.key] = value.decode("latin-1")
+        name, value = header.key, header.raw_value or header.value.encode()
+        if name[:1] == ":":
+            pseudo[name] = value.decode("latin-1")
         else:
-            fields.append((header.key, value))
+            fields.append((name, value))
     return pseudo, tuple(fields)
 
 
 def _origin(request: pb.ProcessingRequest) -> Origin:
-    details, flags = _attribute(request, "response.code_details"), _attribute(request, "response.flags")
-    address, attempts = (
-        _attribute(request, "upstream.address"),
-        _attribute(request, "upstream.request_attempt_count"),
-    )
-    return Origin(
-        details=details if isinstance(details, str) else None,
-        flags=int(flags) if isinstance(flags, float) else None,
-        address=address if isinstance(address, str) else None,
-        attempts=int(attempts) if isinstance(attempts, float) else None,
-    )
+    """Of the upstream's own answers, by far the most, nothing else counts than that they are.
 
-
-def _attribute(request: pb.ProcessingRequest, name: str) -> str | float | None:
-    """One of the attributes the filter was told to send, whatever name the filter has in Envoy's config."""
+    The attributes stand under the name that the filter has in Envoy's configuration, whatever that is.
+    """
     for attributes in request.attributes.values():
-        if name in attributes.fields:
-            value = attributes.fields[name]
-            match value.WhichOneof("kind"):
-                case "string_value":
-                    return value.string_value
-                case "number_value":
-                    return value.number_value
-                case _:
-                    return None
-    return None
+        if attributes.fields[_DETAILS].string_value == VIA_UPSTREAM.details:
+            return VIA_UPSTREAM
+    told = {
+        name: value for attributes in request.attributes.values() for name, value in attributes.fields.items()
+    }
+    return Origin(
+        details=_text(told.get(_DETAILS)),
+        flags=_number(told.get("response.flags")),
+        address=_text(told.get("upstream.address")),
+        attempts=_number(told.get("upstream.request_attempt_count")),
+    )
+
+
+def _text(value: Value | None) -> str | None:
+    return value.string_value if value is not None and value.HasField("string_value") else None
+
+
+def _number(value: Value | None) -> int | None:
+    return int(value.number_value) if value is not None and value.HasField("number_value") else None
+
+
+_parse = pb.ProcessingRequest.FromString
+_PHASES: dict[str | None, Callable[[pb.ProcessingRequest], EnvoyEvent]] = {
+    "request_headers": _request_headers,
+    "request_body": _request_body,
+    "request_trailers": lambda _: RequestTrailers(),
+    "response_headers": _response_headers,
+    "response_body": _response_body,
+    "response_trailers": _response_trailers,
+}

@@ -3,7 +3,8 @@
 Answers that never vary are serialised once.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 from sidecar.exchange.core import ATTEMPT
 from sidecar.exchange.effects import (
@@ -28,30 +29,48 @@ from sidecar.extproc.wire import ext_proc_pb2 as pb
 
 def encode(answer: Answer) -> tuple[bytes, ...]:
     """The serialised ProcessingResponses that say this, in order."""
-    if isinstance(answer, Reply):
-        return encode_reply(answer)
-    if isinstance(answer, ForwardHeld):
-        return tuple(message.SerializeToString() for message in _forward_held(answer))
-    constant = _CONSTANT.get(answer)
-    return (_varying(answer).SerializeToString() if constant is None else constant,)
+    encoder = _ENCODERS.get(type(answer))
+    if encoder is None:
+        raise TypeError(f"no message for {answer!r}")
+    return encoder(answer)
 
 
-def _varying(answer: Answer) -> pb.ProcessingResponse:
-    match answer:
-        case ForwardRequest(attempt=attempt, has_body=has_body):
-            mode = modes.WATCH if has_body else modes.WATCH_RESPONSE
-            return pb.ProcessingResponse(request_headers=_forwarded(attempt), mode_override=mode)
-        case PassRequest(remove=remove):
-            return pb.ProcessingResponse(request_headers=_passed(remove))
-        case PassResponseHeaders(more=more, remove=remove):
-            mode_after = None if more else modes.LOOK_AWAY
-            return pb.ProcessingResponse(response_headers=_passed(remove), mode_override=mode_after)
-        case ExtendTimeout(timeout_ms=timeout_ms):
-            seconds, rest_ms = divmod(timeout_ms, 1000)
-            timeout = {"seconds": seconds, "nanos": rest_ms * 1_000_000}
-            return pb.ProcessingResponse(override_message_timeout=timeout)
-        case _:
-            raise TypeError(f"no message for {answer!r}")
+def _forward_request(answer: ForwardRequest) -> tuple[bytes, ...]:
+    if answer.attempt == 1:
+        return _FIRST_ATTEMPT if answer.has_body else _FIRST_ATTEMPT_BODYLESS
+    return _forwarding(answer.attempt, has_body=answer.has_body)
+
+
+def _forwarding(attempt: int, *, has_body: bool) -> tuple[bytes, ...]:
+    mode = modes.WATCH if has_body else modes.WATCH_RESPONSE
+    return _alone(pb.ProcessingResponse(request_headers=_forwarded(attempt), mode_override=mode))
+
+
+def _pass_request(answer: PassRequest) -> tuple[bytes, ...]:
+    if not answer.remove:
+        return _PASSED
+    return _alone(pb.ProcessingResponse(request_headers=_passed(answer.remove)))
+
+
+def _pass_response_headers(answer: PassResponseHeaders) -> tuple[bytes, ...]:
+    if not answer.remove:
+        return _SHOWN_ON if answer.more else _SHOWN_OFF
+    return _response_headers(answer.remove, more=answer.more)
+
+
+def _response_headers(remove: tuple[str, ...], *, more: bool) -> tuple[bytes, ...]:
+    mode_after = None if more else modes.LOOK_AWAY
+    return _alone(pb.ProcessingResponse(response_headers=_passed(remove), mode_override=mode_after))
+
+
+def _extend_timeout(answer: ExtendTimeout) -> tuple[bytes, ...]:
+    seconds, rest_ms = divmod(answer.timeout_ms, 1000)
+    timeout = {"seconds": seconds, "nanos": rest_ms * 1_000_000}
+    return _alone(pb.ProcessingResponse(override_message_timeout=timeout))
+
+
+def _alone(message: pb.ProcessingResponse) -> tuple[bytes, ...]:
+    return (message.SerializeToString(),)
 
 
 def _forward_held(answer: ForwardHeld) -> Iterator[pb.ProcessingResponse]:
@@ -77,21 +96,27 @@ def _passed(remove: tuple[str, ...]) -> pb.HeadersResponse:
     return pb.HeadersResponse(response=pb.CommonResponse(header_mutation=mutation))
 
 
-_FREQUENT: tuple[Answer, ...] = (
-    PassRequest(),
-    ForwardRequest(1, has_body=True),
-    ForwardRequest(1, has_body=False),
-    PassResponseHeaders(more=True),
-    PassResponseHeaders(more=False),
-)
-_CONSTANT: dict[Answer, bytes] = {answer: _varying(answer).SerializeToString() for answer in _FREQUENT} | {
-    answer: message.SerializeToString()
-    for answer, message in (
-        (ReadRequestBody(), pb.ProcessingResponse(mode_override=modes.READ_BODY)),
-        (HoldRequest(), pb.ProcessingResponse(mode_override=modes.HOLD_BODY)),
-        (PassRequestBody(), pb.ProcessingResponse(request_body=pb.BodyResponse())),
-        (PassRequestTrailers(), pb.ProcessingResponse(request_trailers=pb.TrailersResponse())),
-        (PassResponseBody(), pb.ProcessingResponse(response_body=pb.BodyResponse())),
-        (PassResponseTrailers(), pb.ProcessingResponse(response_trailers=pb.TrailersResponse())),
-    )
+def _constant(message: pb.ProcessingResponse) -> Callable[[Any], tuple[bytes, ...]]:
+    serialised = _alone(message)
+    return lambda _: serialised
+
+
+_PASSED = _alone(pb.ProcessingResponse(request_headers=_passed(())))
+_FIRST_ATTEMPT = _forwarding(1, has_body=True)
+_FIRST_ATTEMPT_BODYLESS = _forwarding(1, has_body=False)
+_SHOWN_ON = _response_headers((), more=True)
+_SHOWN_OFF = _response_headers((), more=False)
+_ENCODERS: dict[type[Answer], Callable[[Any], tuple[bytes, ...]]] = {
+    Reply: encode_reply,
+    PassRequest: _pass_request,
+    ForwardRequest: _forward_request,
+    ForwardHeld: lambda answer: tuple(message.SerializeToString() for message in _forward_held(answer)),
+    ExtendTimeout: _extend_timeout,
+    PassResponseHeaders: _pass_response_headers,
+    ReadRequestBody: _constant(pb.ProcessingResponse(mode_override=modes.READ_BODY)),
+    HoldRequest: _constant(pb.ProcessingResponse(mode_override=modes.HOLD_BODY)),
+    PassRequestBody: _constant(pb.ProcessingResponse(request_body=pb.BodyResponse())),
+    PassRequestTrailers: _constant(pb.ProcessingResponse(request_trailers=pb.TrailersResponse())),
+    PassResponseBody: _constant(pb.ProcessingResponse(response_body=pb.BodyResponse())),
+    PassResponseTrailers: _constant(pb.ProcessingResponse(response_trailers=pb.TrailersResponse())),
 }

@@ -9,6 +9,7 @@ from sidecar.exchange.effects import Count, CountOutcome, Effect, Execute, Store
 from sidecar.exchange.events import Claimed, OriginEvent, Settled, StoreEvent
 from sidecar.exchange.machine import Exchange
 from sidecar.extproc.driver import Driver
+from sidecar.extproc.timers import Timer, Timers
 from sidecar.idempotency.policy import Policies, Policy
 from tests.unit.extproc.envoy_messages import phase, request_headers
 
@@ -64,10 +65,6 @@ class FakeStore:
 class FakeTimer:
     due: float
     run: Callable[[], None]
-    cancelled: bool = False
-
-    def cancel(self) -> None:
-        self.cancelled = True
 
 
 @dataclass
@@ -80,8 +77,8 @@ class VirtualLoop:
     def time(self) -> float:
         return self.now
 
-    def call_later(self, delay: float, callback: Callable[..., None], *args: Any) -> FakeTimer:
-        self.timers.append(FakeTimer(self.now + delay, lambda: callback(*args)))
+    def call_at(self, due: float, callback: Callable[..., None], *args: Any) -> FakeTimer:
+        self.timers.append(FakeTimer(due, lambda: callback(*args)))
         return self.timers[-1]
 
     def create_task(self, coroutine: Any) -> Awaitable[Any]:
@@ -91,11 +88,7 @@ class VirtualLoop:
         self.now += seconds
         for timer in [timer for timer in self.timers if timer.due <= self.now]:
             self.timers.remove(timer)
-            if not timer.cancelled:
-                timer.run()
-
-    def pending(self) -> list[FakeTimer]:
-        return [timer for timer in self.timers if not timer.cancelled]
+            timer.run()
 
 
 @dataclass
@@ -143,19 +136,18 @@ class Scene:
         self.stream, self.observer, self.loop = FakeStream(), FakeObserver(), VirtualLoop()
         self.store = store or FakeStore()
         self.exchange = exchange or Exchange(Policies((policy,)), "owner-1")
-        self.driver = Driver(
-            self.stream,
-            self.exchange,
-            self.store.perform,
-            self.observer,
-            cast("asyncio.AbstractEventLoop", self.loop),
-        )
+        self.timers = Timers(cast("asyncio.AbstractEventLoop", self.loop))
+        self.driver = Driver(self.stream, self.exchange, self.store.perform, self.observer, self.timers)
 
     async def claimed(self, *, end: bool = True) -> "Scene":
         """Bring a keyed request to where it is forwarded."""
         self.driver.on_message(request_headers(end=end))
         await self.store.answers(CLAIMED)
         return self
+
+    def pending(self) -> list[Timer]:
+        """The exchange's timers that run."""
+        return [timer for queue in self.timers._queues.values() for timer in queue.waiting]
 
     def asked(self) -> list[type[Effect]]:
         """What store and origin were asked for, in order."""

@@ -71,9 +71,15 @@ def decoded_response(message: bytes) -> ResponseHeaders:
 
 @pytest.mark.parametrize("end", [True, False])
 def test_request_headers_become_a_request(end: bool) -> None:
-    fields: Fields = (("accept", b"*/*"), ("x", b"\xff\x00"), ("accept", b"text/plain"), ("empty", b""))
+    fields: Fields = (
+        ("accept", b"*/*"),
+        ("x", b"\xff\x00"),
+        ("accept", b"text/plain"),
+        ("x-request-id", b"req-1"),
+        ("empty", b""),
+    )
 
-    event = decode(request_headers((*REQUEST, *fields), end=end, attrs={"request.id": "req-1"}))
+    event = decode(request_headers((*REQUEST, *fields), end=end))
 
     assert event == RequestHeaders(
         Request("POST", "api.example", "/pay", "a=1", fields, "req-1"), end_of_stream=end
@@ -104,27 +110,29 @@ def test_a_header_value_is_the_raw_one_and_text_only_where_there_is_no_raw_one()
     assert event.request.headers == (("a", b"raw"), ("b", b"caf\xc3\xa9"), ("c", b""))
 
 
+@pytest.mark.parametrize("details", ["via_upstream", "response_timeout"])
 @pytest.mark.parametrize("name", [FILTER, "", "my-filter"])
-def test_attributes_count_under_whatever_name_the_filter_has(name: str) -> None:
-    head = HttpHeaders(headers=header_map(REQUEST))
-    message = bytes(ProcessingRequest(request_headers=head, attributes=attributes({"request.id": "r"}, name)))
+def test_attributes_count_under_whatever_name_the_filter_has(name: str, details: str) -> None:
+    head = HttpHeaders(headers=header_map(CREATED))
+    told = attributes({"response.code_details": details}, name)
+    message = ProcessingRequest(response_headers=head, attributes=told)
 
-    assert decoded_request(message).request.id == "r"
+    assert decoded_response(bytes(message)).origin.details == details
 
 
-def test_the_attributes_of_several_filters_are_searched() -> None:
-    several = attributes({"request.protocol": "HTTP/2"}, "a") | attributes({"request.id": "r"}, "b")
-    head = HttpHeaders(headers=header_map(REQUEST))
-
-    assert (
-        decoded_request(bytes(ProcessingRequest(request_headers=head, attributes=several))).request.id == "r"
+@pytest.mark.parametrize("details", ["via_upstream", "response_timeout"])
+def test_the_attributes_of_several_filters_are_searched(details: str) -> None:
+    several = attributes({"request.protocol": "HTTP/2"}, "a") | attributes(
+        {"response.code_details": details}, "b"
     )
+    head = HttpHeaders(headers=header_map(CREATED))
+
+    told = decoded_response(bytes(ProcessingRequest(response_headers=head, attributes=several))).origin
+    assert told.details == details
 
 
-def test_without_the_attribute_the_request_id_is_the_header() -> None:
-    assert decoded_request(request_headers((("x-request-id", b"from-header"),))).request.id == "from-header"
-    both = request_headers((("x-request-id", b"from-header"),), attrs={"request.id": "from-envoy"})
-    assert decoded_request(both).request.id == "from-envoy"
+def test_a_request_that_envoy_gave_no_id_has_none() -> None:
+    assert decoded_request(request_headers(REQUEST)).request.id == ""
 
 
 @pytest.mark.parametrize("end", [True, False])

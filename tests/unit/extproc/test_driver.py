@@ -98,7 +98,7 @@ async def test_envoys_waiting_is_measured_by_phase() -> None:
     await scene.store.answers(CLAIMED)
     scene.driver.on_message(response_headers())
 
-    assert scene.observer.of("answered") == [("RequestHeaders", 0.25), ("ResponseHeaders", 0.0)]
+    assert scene.observer.of("answered") == [("request_headers", 0.25), ("response_headers", 0.0)]
 
 
 # --- The end
@@ -127,7 +127,7 @@ async def test_a_stream_without_a_key_is_closed_with_its_end() -> None:
 
     scene.driver.on_end()
 
-    assert scene.observer.told == [("opened",), ("answered", "RequestHeaders", 0.0), ("closed",)]
+    assert scene.observer.told == [("opened",), ("answered", "request_headers", 0.0), ("closed",)]
 
 
 async def test_a_store_call_survives_the_end_of_the_stream() -> None:
@@ -180,7 +180,7 @@ async def test_a_lease_is_renewed_every_third_of_it() -> None:
         scene.loop.wind(10)
         await scene.store.answers(Renewed(held=True))
     assert scene.asked() == [TakeClaim, Renew, Renew]
-    assert len(scene.loop.pending()) == 1
+    assert len(scene.pending()) == 1
 
 
 async def test_a_lease_that_was_lost_is_not_renewed_again() -> None:
@@ -189,13 +189,13 @@ async def test_a_lease_that_was_lost_is_not_renewed_again() -> None:
 
     await scene.store.answers(Renewed(held=False))
 
-    assert scene.loop.pending() == []
+    assert scene.pending() == []
 
 
 @pytest.mark.parametrize("end", ["response", "stream", "violation"])
 async def test_the_timer_is_cancelled_when_the_execution_is_over(end: str) -> None:
     scene = await Scene().claimed()
-    assert len(scene.loop.pending()) == 1
+    assert len(scene.pending()) == 1
 
     match end:
         case "response":
@@ -205,7 +205,7 @@ async def test_the_timer_is_cancelled_when_the_execution_is_over(end: str) -> No
         case _:
             scene.driver.on_message(request_headers())
 
-    assert scene.loop.pending() == []
+    assert scene.pending() == []
 
 
 async def test_a_renewal_under_way_when_the_exchange_ends_is_waited_for() -> None:

@@ -84,7 +84,7 @@ async def test_the_time_of_a_wait_counts_as_the_time_envoy_waited_for_the_answer
     await scene.store.answers(CLAIMED)
 
     assert scene.stream.phases() == ["", "request_headers"]
-    assert scene.observer.of("answered") == [("RequestHeaders", 4.0)]
+    assert scene.observer.of("answered") == [("request_headers", 4.0)]
 
 
 async def test_a_wait_is_one_question_beside_which_nothing_else_is_asked() -> None:
@@ -92,7 +92,7 @@ async def test_a_wait_is_one_question_beside_which_nothing_else_is_asked() -> No
 
     assert scene.asked() == [TakeClaim, AwaitOwner]
     assert scene.store.under_way() == 1
-    assert len(scene.loop.pending()) == 1
+    assert len(scene.pending()) == 1
 
 
 async def test_a_wait_that_is_over_is_called_off_and_the_duplicate_refused() -> None:
@@ -115,7 +115,7 @@ async def test_a_wait_is_called_off_at_the_end_of_the_stream_and_then_it_is_clos
     await turn()
 
     assert scene.store.waiting[0].cancelled()
-    assert scene.loop.pending() == []
+    assert scene.pending() == []
     assert scene.observer.of("closed") == [()]
     assert scene.observer.of("violated") == []
 
@@ -156,10 +156,10 @@ async def test_an_owner_who_is_done_leads_to_the_claim_and_no_timer_is_left_of_t
 
     await scene.store.answers(OWNER_GONE)
     assert scene.asked() == [TakeClaim, AwaitOwner, TakeClaim]
-    assert len(scene.loop.pending()) == 1, "the wait is not over while the store is asked"
+    assert len(scene.pending()) == 1, "the wait is not over while the store is asked"
     await scene.store.answers(CLAIMED)
 
-    (renewal,) = scene.loop.pending()
+    (renewal,) = scene.pending()
     assert renewal.due == scene.loop.now + 10
     scene.loop.wind(10)
     await turn()
@@ -263,7 +263,7 @@ async def test_a_detached_request_is_answered_when_its_outcome_is_kept() -> None
     await scene.store.answers(KEPT)
 
     assert scene.stream.phases() == ["", "immediate_response"]
-    assert scene.observer.of("answered") == [("RequestHeaders", 3.0)]
+    assert scene.observer.of("answered") == [("request_headers", 3.0)]
     assert scene.observer.of("settled") == [("record", "status")]
 
 
@@ -310,10 +310,10 @@ async def test_a_lease_is_renewed_after_the_client_left_until_the_call_is_answer
         await turn()
         assert scene.asked()[-1] is Renew
         await scene.store.answers(Renewed(held=True), nth=1)
-    assert len(scene.loop.pending()) == 1
+    assert len(scene.pending()) == 1
     await scene.store.answers(EXECUTED)
 
-    assert scene.loop.pending() == []
+    assert scene.pending() == []
     await scene.store.answers(KEPT)
     assert scene.observer.of("closed") == [()]
 

@@ -9,14 +9,6 @@ from prometheus_client.parser import text_string_to_metric_families
 from structlog.testing import capture_logs
 
 from sidecar.exchange.effects import Count, CountOutcome
-from sidecar.exchange.events import (
-    RequestBody,
-    RequestHeaders,
-    RequestTrailers,
-    ResponseBody,
-    ResponseHeaders,
-    ResponseTrailers,
-)
 from sidecar.idempotency.claim import UnknownReason
 from sidecar.idempotency.outcome import Outcome
 from sidecar.origin.errors import DeadlineError
@@ -70,19 +62,9 @@ def test_outcomes_are_counted_by_policy_outcome_and_reason(telemetry: Telemetry)
     assert value(telemetry, name, policy="payments", outcome="unknown", reason="lost-mid-response") == 1
 
 
-@pytest.mark.parametrize(
-    ("event", "phase"),
-    [
-        (RequestHeaders, "request_headers"),
-        (RequestBody, "request_body"),
-        (RequestTrailers, "request_trailers"),
-        (ResponseHeaders, "response_headers"),
-        (ResponseBody, "response_body"),
-        (ResponseTrailers, "response_trailers"),
-    ],
-)
-def test_the_wait_for_an_answer_is_measured_by_phase(telemetry: Telemetry, event: type, phase: str) -> None:
-    telemetry.answered(event.__name__, 0.002)
+@pytest.mark.parametrize("phase", ["request_headers", "response_body"])
+def test_the_wait_for_an_answer_is_measured_by_phase(telemetry: Telemetry, phase: str) -> None:
+    telemetry.answered(phase, 0.002)
 
     assert value(telemetry, "idempotency_exchange_seconds_count", phase=phase) == 1
     assert value(telemetry, "idempotency_exchange_seconds_sum", phase=phase) == 0.002

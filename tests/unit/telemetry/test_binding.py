@@ -1,0 +1,35 @@
+"""Series are found by their labels once, and are the ones that `labels()` gives."""
+
+from prometheus_client import CollectorRegistry, Counter, Histogram
+
+from sidecar.telemetry.binding import Counting, Observing
+
+
+def test_counting_adds_to_the_series_of_the_labels() -> None:
+    registry = CollectorRegistry()
+    counting = Counting(Counter("calls", "Calls.", ("policy", "result"), registry=registry))
+
+    counting["a", "ok"]()
+    counting["a", "ok"]()
+    counting["a", "bad"]()
+
+    assert registry.get_sample_value("calls_total", {"policy": "a", "result": "ok"}) == 2
+    assert registry.get_sample_value("calls_total", {"policy": "a", "result": "bad"}) == 1
+
+
+def test_observing_takes_a_single_label_as_it_is() -> None:
+    registry = CollectorRegistry()
+    observing = Observing(Histogram("wait", "Wait.", ("phase",), registry=registry))
+
+    observing["body"](0.5)
+    observing["body"](1.5)
+
+    assert registry.get_sample_value("wait_count", {"phase": "body"}) == 2
+    assert registry.get_sample_value("wait_sum", {"phase": "body"}) == 2.0
+
+
+def test_a_series_is_looked_up_once() -> None:
+    counting = Counting(Counter("calls", "Calls.", ("result",), registry=CollectorRegistry()))
+
+    assert counting["ok"] is counting["ok"]
+    assert list(counting) == ["ok"]
