@@ -6,6 +6,7 @@ raises `StoreCorruptError`, and an operator decides.
 
 import zlib
 
+from google.protobuf.internal.containers import RepeatedCompositeFieldContainer
 from google.protobuf.message import DecodeError
 
 from sidecar.idempotency.fields import Fields
@@ -16,22 +17,27 @@ from sidecar.store.wire import record_pb2
 FORMAT_VERSION = 1
 """The version written, and the newest one read."""
 
+_BODY, _RECORD = b"\x1a", b"\x1a"
+"""How `Record.body` and `Envelope.record` begin on the wire: both are field 3, of wire type 2 (`bytes`)."""
+
 
 def encode_record(record: Record) -> bytes:
-    """The bytes under which a store keeps `record`."""
+    """The bytes under which a store keeps `record`.
+
+    Protobuf alone would copy the body into a message, out of it, and both again for the envelope. A
+    serialised message is its fields one after the other, in any order, so the body is put behind what
+    protobuf has serialised without it, and copied once.
+    """
     message = record_pb2.Record(
-        status=record.status,
-        headers=_field_messages(record.headers),
-        body=record.body,
-        trailers=_field_messages(record.trailers),
-        fingerprint=record.fingerprint,
-        replayable=record.replayable,
+        status=record.status, fingerprint=record.fingerprint, replayable=record.replayable
     )
-    payload = message.SerializeToString()
-    envelope = record_pb2.Envelope(
-        format_version=FORMAT_VERSION, checksum=zlib.crc32(payload, FORMAT_VERSION), record=payload
-    )
-    return envelope.SerializeToString()
+    _add_fields(message.headers, record.headers)
+    _add_fields(message.trailers, record.trailers)
+    body = record.body
+    fields = message.SerializeToString() + _BODY + _varint(len(body))
+    checksum = zlib.crc32(body, zlib.crc32(fields, FORMAT_VERSION))
+    envelope = record_pb2.Envelope(format_version=FORMAT_VERSION, checksum=checksum).SerializeToString()
+    return b"".join((envelope, _RECORD, _varint(len(fields) + len(body)), fields, body))
 
 
 def decode_record(data: bytes) -> Record:
@@ -46,9 +52,9 @@ def decode_record(data: bytes) -> Record:
         raise StoreCorruptError("the stored record is damaged: it is not a protobuf message") from None
     return Record(
         status=message.status,
-        headers=tuple((field.name, field.value) for field in message.headers),
+        headers=tuple([(field.name, field.value) for field in message.headers]),
         body=message.body,
-        trailers=tuple((field.name, field.value) for field in message.trailers),
+        trailers=tuple([(field.name, field.value) for field in message.trailers]),
         fingerprint=message.fingerprint if message.HasField("fingerprint") else None,
         replayable=message.replayable,
     )
@@ -64,10 +70,24 @@ def _open(data: bytes) -> bytes:
         )
     if envelope.format_version < 1:
         raise StoreCorruptError("the stored record is damaged: it carries no format version")
-    if zlib.crc32(envelope.record, envelope.format_version) != envelope.checksum:
+    payload = envelope.record
+    if zlib.crc32(payload, envelope.format_version) != envelope.checksum:
         raise StoreCorruptError("the stored record is damaged: its checksum does not match")
-    return envelope.record
+    return payload
 
 
-def _field_messages(fields: Fields) -> list[record_pb2.Field]:
-    return [record_pb2.Field(name=name, value=value) for name, value in fields]
+def _add_fields(messages: RepeatedCompositeFieldContainer[record_pb2.Field], fields: Fields) -> None:
+    for name, value in fields:
+        message = messages.add()
+        message.name = name
+        message.value = value
+
+
+def _varint(number: int) -> bytes:
+    """A natural number on protobuf's wire: seven bits a byte, the lowest first; the top bit says "more"."""
+    encoded = bytearray()
+    while number > 0x7F:
+        encoded.append(number & 0x7F | 0x80)
+        number >>= 7
+    encoded.append(number)
+    return bytes(encoded)

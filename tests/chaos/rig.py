@@ -21,6 +21,7 @@ from tests.chaos.policies import PolicyUnderTest, configuration
 from tests.chaos.ports import lasting_port
 from tests.chaos.store import ChaosStore
 from tests.chaos.upstream import Upstream
+from tests.store.redis_entries import SHOW
 
 HEALING_LIMIT_S = 40.0
 _PAUSE_S = 0.1
@@ -108,9 +109,10 @@ class Rig:
         """What the store holds of an id, without the record's bytes."""
         client = Redis.from_url(self.store.url)
         try:
-            found = await client.hgetall(f"idem:{record_id}")
+            flat = await client.eval(SHOW, 1, f"idem:{record_id}")
         finally:
             await client.aclose()
+        found = dict(zip(flat[::2], flat[1::2], strict=True))
         return {_text(name): _shown(_text(name), value) for name, value in found.items()}
 
 

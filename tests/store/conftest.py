@@ -4,7 +4,14 @@ import pytest
 
 from tests.stack.valkey import Server, redis_server, start_server, start_valkey
 
-pytest.register_assert_rewrite("tests.store.contract")
+for module in (
+    "store_scenes",
+    "claiming_contract",
+    "settling_contract",
+    "waiting_contract",
+    "writing_contract",
+):
+    pytest.register_assert_rewrite(f"tests.store.{module}")
 
 
 @pytest.fixture(scope="session")

@@ -18,7 +18,7 @@ class ServerClock:
         self._store = store
 
     async def now_ms(self) -> float:
-        match await self._store._connections.call("TIME"):
+        match await self._store._commands.call(("TIME",)):
             case [bytes(seconds), bytes(microseconds)]:
                 return int(seconds) * 1000 + int(microseconds) / 1000
         raise AssertionError("TIME answers with two numbers")

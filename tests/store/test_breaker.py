@@ -11,7 +11,8 @@ from sidecar.idempotency.record import Record
 from sidecar.store.breaker import Breaker, Circuit
 from sidecar.store.memory import MemoryStore
 from sidecar.store.port import Store, StoreCorruptError, StoreError, StoreNotAskedError, StoreUnavailableError
-from tests.store.contract import HOLD, PATIENT_MS, WRITES, StoreContract, Write, every_write, take, wanted
+from tests.store.contract import StoreContract
+from tests.store.store_scenes import HOLD, PATIENT_MS, WRITES, Write, every_write, take, wanted
 from tests.store.test_memory_store import VirtualClock
 
 GONE = StoreUnavailableError("claim on here: no connection")

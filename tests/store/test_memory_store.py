@@ -4,18 +4,8 @@ import pytest
 
 from sidecar.idempotency.claim import Claimed, Expired, InFlight, Unknown, UnknownReason
 from sidecar.store.memory import SWEEP_LIMIT, MemoryStore
-from tests.store.contract import (
-    HOLD,
-    LONG,
-    PATIENT_MS,
-    RECORD,
-    SHORT,
-    SOON_S,
-    StoreContract,
-    take,
-    under_way,
-    wanted,
-)
+from tests.store.contract import StoreContract
+from tests.store.store_scenes import HOLD, LONG, PATIENT_MS, RECORD, SHORT, SOON_S, take, under_way, wanted
 
 
 class VirtualClock:

@@ -24,6 +24,7 @@ from sidecar.store.memory import MemoryStore, _Executing
 from sidecar.store.redis.store import RedisStore
 from tests.stack.valkey import Server
 from tests.store.model import Model
+from tests.store.redis_entries import change, command, key
 
 T = TypeVar("T")
 
@@ -162,8 +163,8 @@ class RedisAgainstMemory(Histories):
             assert answer == expected
         return expected
 
-    def command(self, *arguments: str | int) -> None:
-        self.runner.run(self.redis._connections.call(*arguments))
+    def lose(self, id_: str) -> None:
+        self.runner.run(command(self.redis, "DEL", key(self.redis, id_)))
 
     @precondition(lambda self: any(self.model.state(id_) == "in_flight" for id_ in ("one", "two")))
     @rule(id_=IDS)
@@ -175,7 +176,7 @@ class RedisAgainstMemory(Histories):
         assert isinstance(kept.entry, _Executing)
         lapsed = replace(kept.entry, lease_until=self.model.now)
         self.memory._entries[id_] = replace(kept, entry=lapsed)
-        self.command("HSET", f"{self.redis._prefix}:{id_}", "lease_until", 1)
+        self.runner.run(change(self.redis, "lease_until", 1, id_))
 
     @precondition(lambda self: any(self.model.state(id_) != "absent" for id_ in ("one", "two")))
     @rule(id_=IDS)
@@ -186,11 +187,10 @@ class RedisAgainstMemory(Histories):
         kept = self.memory._entries[id_]
         left_ms = kept.gone_at - kept.expires_at
         self.memory._entries[id_] = replace(kept, expires_at=self.model.now, gone_at=self.model.now + left_ms)
-        entry = f"{self.redis._prefix}:{id_}"
         if left_ms:
-            self.command("HSET", entry, "expires", 1)
+            self.runner.run(change(self.redis, "expires", 1, id_))
         else:
-            self.command("DEL", entry)
+            self.lose(id_)
 
     @rule(id_=IDS)
     def store_loses_an_id(self, id_: str) -> None:
@@ -198,7 +198,7 @@ class RedisAgainstMemory(Histories):
         if id_ in self.memory._entries:
             kept = self.memory._entries[id_]
             self.memory._entries[id_] = replace(kept, gone_at=self.model.now)
-        self.command("DEL", f"{self.redis._prefix}:{id_}")
+        self.lose(id_)
 
 
 def test_memory_answers_as_the_model_does() -> None:

@@ -17,7 +17,8 @@ from sidecar.store.port import StoreUnavailableError
 from sidecar.store.redis.store import RedisStore
 from sidecar.store.redis.waiting import POLL_MS
 from tests.stack.valkey import Server, free_port, start_valkey
-from tests.store.contract import (
+from tests.store.redis_entries import command
+from tests.store.store_scenes import (
     HOLD,
     PATIENT_MS,
     RECORD,
@@ -37,9 +38,9 @@ def server(tmp_path: Path) -> Iterator[Server]:
 
 
 @asynccontextmanager
-async def opened(url: str, *, max_connections: int = 64) -> AsyncIterator[RedisStore]:
+async def opened(url: str) -> AsyncIterator[RedisStore]:
     """A patient store: on a busy machine only what is meant to time out does."""
-    store = RedisStore.from_url(url, prefix="idem", timeout_ms=10_000, max_connections=max_connections)
+    store = RedisStore.from_url(url, prefix="idem", timeout_ms=10_000)
     try:
         yield store
     finally:
@@ -52,17 +53,20 @@ def frozen(server: Server, store: RedisStore, *, timeout_ms: int = 100) -> Itera
 
     Meanwhile the store waits no longer than `timeout_ms`.
     """
-    patience, store._timeout_ms = store._timeout_ms, timeout_ms
+    give(store, timeout_ms)
     os.kill(server.pid, signal.SIGSTOP)
     try:
         yield
     finally:
         os.kill(server.pid, signal.SIGCONT)
-        store._timeout_ms = patience
+        give(store, 10_000)
 
 
-async def command(store: RedisStore, *arguments: str | int) -> object:
-    return await store._connections.call(*arguments)
+def give(store: RedisStore, timeout_ms: int) -> None:
+    """Let every operation of the store from now on take so long; none may be under way."""
+    store._timeout_ms, store._commands._timeout_s = timeout_ms, timeout_ms / 1000
+    for pipeline in store._commands._pipelines:
+        pipeline._look_at_the_time()  # forget the timer, which was set for the earlier time-out
 
 
 async def record_numbered(store: RedisStore, numbers: range) -> None:
@@ -90,7 +94,7 @@ async def test_an_operation_on_a_frozen_server_ends_with_its_time(server: Server
 
 
 async def test_after_a_time_out_every_answer_belongs_to_its_question(server: Server) -> None:
-    async with opened(server.url, max_connections=4) as store:
+    async with opened(server.url) as store:
         await record_numbered(store, range(20))
         with frozen(server, store):
             results = await asyncio.gather(
@@ -101,8 +105,8 @@ async def test_after_a_time_out_every_answer_belongs_to_its_question(server: Ser
             await asyncio.gather(*(answer_numbered(store, number) for number in range(20)))
 
 
-async def test_waiting_for_a_connection_counts_towards_the_time_out(server: Server) -> None:
-    async with opened(server.url, max_connections=1) as store:
+async def test_operations_on_a_frozen_server_end_together_not_one_after_the_other(server: Server) -> None:
+    async with opened(server.url) as store:
         await store.ping()
         started = time.monotonic()
         with frozen(server, store):
@@ -113,7 +117,7 @@ async def test_waiting_for_a_connection_counts_towards_the_time_out(server: Serv
 
 
 async def test_a_time_out_while_connecting_costs_no_connection(server: Server) -> None:
-    async with opened(server.url, max_connections=1) as store:
+    async with opened(server.url) as store:
         with frozen(server, store):
             for _ in range(3):
                 with pytest.raises(StoreUnavailableError):
@@ -122,11 +126,11 @@ async def test_a_time_out_while_connecting_costs_no_connection(server: Server) -
 
 
 async def test_a_cancelled_operation_stays_cancelled_and_leaves_the_rest_in_step(server: Server) -> None:
-    async with opened(server.url, max_connections=2) as store:
+    async with opened(server.url) as store:
         await record_numbered(store, range(4))
         with frozen(server, store, timeout_ms=10_000):
             tasks = [asyncio.create_task(answer_numbered(store, number)) for number in range(4)]
-            await asyncio.sleep(0)  # two have sent their command, two wait for a connection
+            await asyncio.sleep(0)  # all have sent their command
             for task in tasks:
                 task.cancel()
             results = await asyncio.gather(*tasks, return_exceptions=True)
@@ -139,7 +143,7 @@ async def test_cancelled_at_any_moment_no_answer_goes_astray_and_no_connection_i
     server: Server, seed: int
 ) -> None:
     moments = random.Random(seed)
-    async with opened(server.url, max_connections=3) as store:
+    async with opened(server.url) as store:
         await record_numbered(store, range(60))
         tasks = [asyncio.create_task(answer_numbered(store, number)) for number in range(60)]
         for _ in range(40):
@@ -150,8 +154,7 @@ async def test_cancelled_at_any_moment_no_answer_goes_astray_and_no_connection_i
         assert all(result is None or isinstance(result, asyncio.CancelledError) for result in results)
         assert any(isinstance(result, asyncio.CancelledError) for result in results)
         await asyncio.gather(*(answer_numbered(store, number) for number in range(60)))
-        assert not store._connections._busy
-        assert len(store._connections._idle) <= 3
+        assert [len(pipeline) for pipeline in store._commands._pipelines] == [0]
 
 
 async def test_a_claim_whose_answer_was_lost_may_be_repeated(server: Server) -> None:
@@ -228,7 +231,7 @@ async def test_a_replica_without_its_primary_is_not_ready(server: Server) -> Non
 async def test_a_full_server_refuses_and_nothing_is_half_written(server: Server) -> None:
     async with opened(server.url) as store:
         claim = await take(store, wanted("a"))
-        before = await command(store, "HGETALL", "idem:id")
+        before = await command(store, "GET", "idem:id")
         await command(store, "CONFIG", "SET", "maxmemory", "1")
         operations = [
             store.ping(),
@@ -239,7 +242,7 @@ async def test_a_full_server_refuses_and_nothing_is_half_written(server: Server)
             with pytest.raises(StoreUnavailableError, match="out of memory"):
                 await operation
         await command(store, "CONFIG", "SET", "maxmemory", "0")
-        assert await command(store, "HGETALL", "idem:id") == before
+        assert await command(store, "GET", "idem:id") == before
         assert await store.complete(claim, RECORD) is True
 
 
@@ -279,7 +282,7 @@ async def test_a_user_without_the_needed_commands_is_told_which(server: Server) 
 
 async def test_a_user_with_just_the_commands_named_is_enough(server: Server) -> None:
     asked = ["EVALSHA", "EVAL", "SET", "SUBSCRIBE", "UNSUBSCRIBE"]
-    in_scripts = ["HMGET", "HSET", "HDEL", "EXISTS", "PEXPIRE", "TIME", "PUBLISH"]
+    in_scripts = ["GET", "TIME", "PUBLISH"]
     rules = ["resetchannels", "&idem:*", *(f"+{name}" for name in (*asked, *in_scripts))]
     async with opened(server.url) as operator:
         await command(operator, "ACL", "SETUSER", "sidecar", "on", ">pass", "~idem:*", *rules)

@@ -27,7 +27,7 @@ from sidecar.store.port import Store, StoreUnavailableError
 from sidecar.store.redis.store import RedisStore
 from sidecar.store.repeating import RepeatedWrites
 from tests.stack.valkey import Server, free_port, start_server
-from tests.store.contract import HOLD, RECORD, take, wanted
+from tests.store.store_scenes import HOLD, RECORD, take, wanted
 
 TIMEOUT_MS = 250
 ANSWERED_S = TIMEOUT_MS / 1000 + 0.1
@@ -55,7 +55,7 @@ class Place:
         self._running.close()
 
     def store(self, *, timeout_ms: int) -> RedisStore:
-        return RedisStore.from_url(self.server.url, prefix="idem", timeout_ms=timeout_ms, max_connections=8)
+        return RedisStore.from_url(self.server.url, prefix="idem", timeout_ms=timeout_ms)
 
 
 class Fault(Protocol):
@@ -82,16 +82,16 @@ async def killed(place: Place, _operator: RedisStore) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def read_only(_place: Place, operator: RedisStore) -> AsyncIterator[None]:
-    await operator._connections.call("REPLICAOF", "127.0.0.1", free_port())
+    await operator._commands.call(("REPLICAOF", "127.0.0.1", free_port()))
     yield
-    await operator._connections.call("REPLICAOF", "NO", "ONE")
+    await operator._commands.call(("REPLICAOF", "NO", "ONE"))
 
 
 @asynccontextmanager
 async def full(_place: Place, operator: RedisStore) -> AsyncIterator[None]:
-    await operator._connections.call("CONFIG", "SET", "maxmemory", 1)
+    await operator._commands.call(("CONFIG", "SET", "maxmemory", 1))
     yield
-    await operator._connections.call("CONFIG", "SET", "maxmemory", 0)
+    await operator._commands.call(("CONFIG", "SET", "maxmemory", 0))
 
 
 @dataclass
@@ -188,13 +188,13 @@ async def test_claims_are_answered_in_time_and_everything_heals_by_itself(
         assert max(clients.took) < ANSWERED_S + 2 * clients.held_up_s
         assert clients.failed
         assert recovered_s < RECOVERED_S
-        redis._timeout_ms = 10_000  # from here on a busy machine may take its time
+        redis._commands._timeout_s = 10.0  # from here on a busy machine may take its time
         for _ in range(3):
             assert await answers(store, ids) == [Recorded(record) for record in records]
         await repeats.drain(RECOVERED_S + 1.0)
         assert [end.result for end in ended] == ["held"]
         assert await store.claim(wanted("b", "lost"), HOLD) == Recorded(RECORD)
-        assert not redis._connections._busy
+        assert len(redis._commands._pipelines) == 1
         if isinstance(store, Breaker):
             assert store.state is Circuit.CLOSED
             assert sum("not asked" in str(error) for error in clients.failed) > len(clients.failed) / 2

@@ -20,7 +20,7 @@ from sidecar.store.port import StoreCorruptError, StoreUnavailableError
 from sidecar.store.redis.store import RedisStore
 from sidecar.store.redis.waiting import POLL_MS
 from tests.stack.valkey import Server, free_port, start_valkey
-from tests.store.contract import HOLD, PATIENT_MS, RECORD, SOON_S, take, under_way, wanted
+from tests.store.store_scenes import HOLD, PATIENT_MS, RECORD, SOON_S, take, under_way, wanted
 
 PROMISED_S = 0.05
 NOT_POLLED_S = POLL_MS / 1000 / 2
@@ -35,11 +35,11 @@ class Side:
     there: RedisStore
 
     async def command(self, *arguments: str | int) -> object:
-        return await self.here._connections.call(*arguments)
+        return await self.here._commands.call(arguments)
 
     async def listeners(self, *ids: str) -> list[int]:
         """How many connections listen to each id."""
-        channels = [f"{self.here._prefix}:{id_}:settled" for id_ in ids]
+        channels = [f"{self.here._prefix}{id_}:settled" for id_ in ids]
         reply = await self.command("PUBSUB", "NUMSUB", *channels)
         assert isinstance(reply, list)
         return [int(number) for number in reply[1::2]]
@@ -52,7 +52,7 @@ class Side:
 
 
 async def opened(stack: AsyncExitStack, url: str, prefix: str, *, timeout_ms: int = 5000) -> RedisStore:
-    store = RedisStore.from_url(url, prefix=prefix, timeout_ms=timeout_ms, max_connections=8)
+    store = RedisStore.from_url(url, prefix=prefix, timeout_ms=timeout_ms)
     stack.push_async_callback(store.close)
     return store
 
@@ -164,7 +164,7 @@ async def test_a_renewed_lease_is_waited_for_on(sides: Side) -> None:
 async def test_what_was_never_published_costs_one_poll(sides: Side) -> None:
     await take(sides.there, wanted("a"))
     (wait,) = await under_way(sides.here.wait("id", PATIENT_MS))
-    await sides.command("DEL", f"{sides.here._prefix}:id")
+    await sides.command("DEL", f"{sides.here._prefix}id")
     began = time.perf_counter()
     await soon(wait)
     assert time.perf_counter() - began < 2 * POLL_MS / 1000
@@ -233,7 +233,7 @@ async def test_when_the_last_one_leaves_nothing_is_left(sides: Side, how: str) -
 
 async def test_a_closed_store_lets_those_who_wait_go_with_an_error(sides: Side, valkey: Server) -> None:
     await take(sides.there, wanted("a"))
-    closing = RedisStore.from_url(valkey.url, prefix=sides.here._prefix, timeout_ms=5000)
+    closing = RedisStore.from_url(valkey.url, prefix=sides.here._prefix.removesuffix(":"), timeout_ms=5000)
     (wait,) = await under_way(closing.wait("id", PATIENT_MS))
     await sides.listening(1)
     await closing.close()
@@ -256,7 +256,7 @@ async def test_a_wait_that_is_cancelled_as_it_begins_asks_nothing_of_the_server(
 
 
 async def test_a_message_that_comes_after_everybody_left_means_nothing(sides: Side) -> None:
-    sides.here._waiting._on_message(f"{sides.here._prefix}:id:settled")
+    sides.here._waiting._on_message(f"{sides.here._prefix}id:settled")
     claim = await take(sides.there, wanted("a"))
     (wait,) = await under_way(sides.here.wait("id", PATIENT_MS))
     await sides.there.complete(claim, RECORD)
@@ -346,7 +346,7 @@ async def test_a_killed_server_fails_those_who_wait_and_a_new_one_is_found(tmp_p
 
 
 async def test_a_damaged_entry_is_told_to_those_who_wait(sides: Side) -> None:
-    await sides.command("HSET", f"{sides.here._prefix}:id", "state", "resting")
+    await sides.command("SET", f"{sides.here._prefix}id", "no entry")
     with pytest.raises(StoreCorruptError, match=r"wait on .*: the entry is damaged"):
         await sides.here.wait("id", PATIENT_MS)
 

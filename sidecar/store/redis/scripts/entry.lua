@@ -1,18 +1,21 @@
 -- The entry of one id, and how a transition reads and writes it. Put in front of every other script here.
 --
--- KEYS[1] is a hash:
---   state        in_flight | unknown | recorded | released; an id without a hash is absent
+-- KEYS[1] is a string: a MessagePack map, and behind it, in `recorded` alone, the serialised record. The map:
+--   state        in_flight | unknown | recorded | released; an id without a key is absent
 --   owner        token of the newest attempt's owner; the guard of every write
 --   attempt      1, 2, ...
 --   since        when the state was entered, in milliseconds of server time (for operators)
 --   expires      when its ttl ends, in milliseconds of server time; not for released, which is gone by then
 --   lease_until  in_flight only: when the lease runs out, in milliseconds of server time
 --   fingerprint  in_flight and unknown, where it was noted
---   taken_over   in_flight and unknown: 1 from the first takeover on, since an earlier attempt may have executed
+--   taken_over   in_flight and unknown: true from the first takeover on, since an earlier attempt may have executed
 --   reason       unknown only
---   record       recorded only: the serialised record, until a claim finds its ttl over
 --
--- The hash itself goes when its tombstone does: `expires` is past while only the tombstone keeps it.
+-- A string, not a hash: a hash with one field over 64 bytes costs a table and an allocation for each name and
+-- value, twice what a small response needs by itself. And a transition is one GET and one SET.
+--
+-- The key itself goes when its tombstone does: `expires` is past while only the tombstone keeps it; the record's
+-- bytes go when a claim finds its ttl over.
 --
 -- A script runs alone on its server, so what it read is still true when it writes. Time is the server's:
 -- sidecars whose clocks disagree still agree on when a lease ran out. After a failover it is another
@@ -21,70 +24,48 @@
 
 local STATES = { in_flight = true, unknown = true, recorded = true, released = true }
 
-local function now_ms()
-  local time = redis.call('TIME')
-  return time[1] * 1000 + math.floor(time[2] / 1000)
-end
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
 local function corrupt(what)
   error(redis.error_reply('CORRUPT ' .. what))
 end
 
 -- The entry as a table, `state` being 'absent' where there is none; damage is an error, never a guess.
-local function read(...)
-  local names = { 'state', 'owner', 'attempt', ... }
-  local values = redis.call('HMGET', KEYS[1], unpack(names))
-  local entry = {}
-  for position, name in ipairs(names) do
-    entry[name] = values[position]
-  end
-  if not entry.state and redis.call('EXISTS', KEYS[1]) == 0 then
+-- Then the key's whole value, and at which of its bytes (the first being 0) the record begins; -1: there is none.
+local function read()
+  local value = redis.call('GET', KEYS[1])
+  if not value then
     return { state = 'absent', attempt = 0 }
   end
-  if not STATES[entry.state] then
+  local parsed, record_at, entry = pcall(cmsgpack.unpack_one, value)
+  if not parsed or type(entry) ~= 'table' or not STATES[entry.state] then
     corrupt('the entry is in no state known here')
   end
-  entry.attempt = tonumber(entry.attempt)
-  if not entry.attempt or not entry.owner then
+  if type(entry.attempt) ~= 'number' or type(entry.owner) ~= 'string' then
     corrupt('the entry has no owner or no attempt')
   end
-  return entry
+  return entry, value, record_at
 end
 
-local function whole(number)
-  return string.format('%.0f', number)
+-- When a ttl, or a lease, of so many milliseconds that begins now ends.
+local function ends(ms)
+  return now + tonumber(ms)
 end
 
--- When a ttl that begins now ends.
-local function expires(ttl_ms)
-  return whole(now_ms() + tonumber(ttl_ms))
+local function keep(entry, record, ttl_ms, tombstone_ms)
+  local kept_ms = string.format('%.0f', tonumber(ttl_ms) + tonumber(tombstone_ms))
+  redis.call('SET', KEYS[1], cmsgpack.pack(entry) .. record, 'PX', kept_ms)
 end
 
-local function keep_for(ttl_ms, tombstone_ms)
-  redis.call('PEXPIRE', KEYS[1], whole(tonumber(ttl_ms) + tonumber(tombstone_ms)))
-end
-
--- Enter `state`: what is in `fields` and what identifies the attempt remains, everything else goes.
--- The HSET comes first, because it is the command that a server out of memory refuses: after any other
--- write of the same script it no longer would, and it would grow past its limit.
+-- Enter `state`: what is in `fields` and what identifies the attempt is kept, everything else goes.
 -- Whoever waits for the id to leave in_flight is told on the channel of its name with `:settled` behind it
 -- (under the same prefix, so `&prefix:*` is the only channel right an ACL has to give). The message leaves
 -- with the write, in one atomic step. Where it cannot be sent (`pcall`: no right to the channel) the
 -- transition stands all the same, for the write is done; the waiting side asks again by itself.
-local function enter(state, owner, attempt, fields, ttl_ms, tombstone_ms)
-  local kept = { 'state', state, 'owner', owner, 'attempt', whole(attempt), 'since', whole(now_ms()) }
-  local gone = {}
-  for _, name in ipairs({ 'expires', 'lease_until', 'fingerprint', 'taken_over', 'reason', 'record' }) do
-    if fields[name] then
-      kept[#kept + 1] = name
-      kept[#kept + 1] = fields[name]
-    else
-      gone[#gone + 1] = name
-    end
-  end
-  redis.call('HSET', KEYS[1], unpack(kept))
-  redis.call('HDEL', KEYS[1], unpack(gone))
-  keep_for(ttl_ms, tombstone_ms)
+local function enter(state, owner, attempt, fields, record, ttl_ms, tombstone_ms)
+  fields.state, fields.owner, fields.attempt, fields.since = state, owner, tonumber(attempt), now
+  keep(fields, record, ttl_ms, tombstone_ms)
   if state ~= 'in_flight' then
     redis.pcall('PUBLISH', KEYS[1] .. ':settled', state)
   end

@@ -12,7 +12,7 @@
 
 local owner, attempt, ttl_ms, tombstone_ms = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local reason, fingerprint = ARGV[5], ARGV[6]
-local entry = read('fingerprint', 'taken_over')
+local entry = read()
 
 if entry.state ~= 'absent' then
   if entry.owner ~= owner then
@@ -26,9 +26,9 @@ if entry.state ~= 'absent' then
 end
 local fields = {
   reason = reason,
-  expires = expires(ttl_ms),
+  expires = ends(ttl_ms),
   fingerprint = fingerprint,
   taken_over = entry.taken_over,
 }
-enter('unknown', owner, attempt, fields, ttl_ms, tombstone_ms)
+enter('unknown', owner, attempt, fields, '', ttl_ms, tombstone_ms)
 return 1

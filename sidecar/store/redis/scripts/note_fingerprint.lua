@@ -7,21 +7,21 @@
 -- Races. As for renew, but the lease stays what it was: whoever takes over after it lapsed finds the
 -- fingerprint, which is what it is noted for. Where the claim was lost, claim and lease are put back.
 
-local owner, lease_ms, ttl_ms, tombstone_ms, fingerprint = ARGV[1], tonumber(ARGV[3]), ARGV[4], ARGV[5], ARGV[6]
+local owner, lease_ms, ttl_ms, tombstone_ms, fingerprint = ARGV[1], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
 local entry = read()
 
 if entry.state == 'absent' then
   local fields = {
-    lease_until = whole(now_ms() + lease_ms),
-    expires = expires(ttl_ms),
+    lease_until = ends(lease_ms),
+    expires = ends(ttl_ms),
     fingerprint = fingerprint,
   }
-  enter('in_flight', owner, ARGV[2], fields, ttl_ms, tombstone_ms)
+  enter('in_flight', owner, ARGV[2], fields, '', ttl_ms, tombstone_ms)
   return 1
 end
 if entry.state ~= 'in_flight' or entry.owner ~= owner then
   return 0
 end
-redis.call('HSET', KEYS[1], 'fingerprint', fingerprint, 'expires', expires(ttl_ms))
-keep_for(ttl_ms, tombstone_ms)
+entry.fingerprint, entry.expires = fingerprint, ends(ttl_ms)
+keep(entry, '', ttl_ms, tombstone_ms)
 return 1

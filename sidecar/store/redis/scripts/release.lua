@@ -12,7 +12,7 @@
 -- released one. A released id leaves no tombstone, for it was not used.
 
 local owner, ttl_ms = ARGV[1], ARGV[2]
-local entry = read('taken_over')
+local entry = read()
 
 if entry.state == 'absent' then
   return 1
@@ -21,7 +21,7 @@ if entry.owner ~= owner or entry.taken_over then
   return 0
 end
 if entry.state == 'in_flight' then
-  enter('released', owner, entry.attempt, {}, ttl_ms, 0)
+  enter('released', owner, entry.attempt, {}, '', ttl_ms, 0)
   return 1
 end
 return entry.state == 'released' and 1 or 0

@@ -9,18 +9,17 @@
 -- the claim) puts the claim back: nobody newer is there, and an id that looks free while its request is
 -- being executed is the dangerous error.
 
-local owner, lease_ms, ttl_ms, tombstone_ms = ARGV[1], tonumber(ARGV[3]), ARGV[4], ARGV[5]
+local owner, lease_ms, ttl_ms, tombstone_ms = ARGV[1], ARGV[3], ARGV[4], ARGV[5]
 local entry = read()
-local lease_until = whole(now_ms() + lease_ms)
 
 if entry.state == 'absent' then
-  local fields = { lease_until = lease_until, expires = expires(ttl_ms) }
-  enter('in_flight', owner, ARGV[2], fields, ttl_ms, tombstone_ms)
+  local fields = { lease_until = ends(lease_ms), expires = ends(ttl_ms) }
+  enter('in_flight', owner, ARGV[2], fields, '', ttl_ms, tombstone_ms)
   return 1
 end
 if entry.state ~= 'in_flight' or entry.owner ~= owner then
   return 0
 end
-redis.call('HSET', KEYS[1], 'lease_until', lease_until, 'expires', expires(ttl_ms))
-keep_for(ttl_ms, tombstone_ms)
+entry.lease_until, entry.expires = ends(lease_ms), ends(ttl_ms)
+keep(entry, '', ttl_ms, tombstone_ms)
 return 1

@@ -8,12 +8,11 @@
 -- and a transition publishes in the step that ends in_flight: whatever this read did not see yet is
 -- therefore still to be heard.
 
-local entry = read('lease_until')
+local entry = read()
 if entry.state ~= 'in_flight' then
   return 0
 end
-local lease_until = tonumber(entry.lease_until)
-if not lease_until then
+if type(entry.lease_until) ~= 'number' then
   corrupt('the entry is in flight and has no lease')
 end
-return math.max(0, lease_until - now_ms())
+return math.max(0, entry.lease_until - now)
