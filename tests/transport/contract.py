@@ -21,6 +21,8 @@ from sidecar.extproc.transport.port import PROCESS, Accept, Handler, Stream, Tra
 SERVICE = PROCESS[1:].split("/")[0]
 PATIENCE_S = 5.0
 """How long a test waits for what must come; nothing waits that long when all is well."""
+NO_LIMITS = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
+"""Options of a channel on which messages may be of any size."""
 
 Call: TypeAlias = "grpc.aio.StreamStreamCall[bytes, bytes]"
 
@@ -138,6 +140,10 @@ class TransportContract(ABC):
     def make(self, address: str, accept: Accept) -> HealthyTransport:
         """A transport that has not been started."""
 
+    def channel(self, address: str) -> grpc.aio.Channel:
+        """A client's channel to it, without limits on messages."""
+        return grpc.aio.insecure_channel(address, options=NO_LIMITS)
+
     @pytest.fixture(params=["unix", "tcp"])
     def address(self, request: pytest.FixtureRequest, tmp_path: Path) -> str:
         if request.param == "unix":
@@ -158,9 +164,8 @@ class TransportContract(ABC):
 
         transport = self.make(address, accept)
         await transport.start()
-        options = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
         try:
-            async with grpc.aio.insecure_channel(address, options=options) as channel:
+            async with self.channel(address) as channel:
                 yield Served(transport, channel, recorders, accepted)
         finally:
             await transport.stop(0)

@@ -1,0 +1,146 @@
+"""The native transport: HTTP/2 and gRPC for this one service, on asyncio or uvloop."""
+
+import asyncio
+import contextlib
+import ssl
+from collections.abc import Mapping
+from pathlib import Path
+
+from sidecar.extproc.transport.native import listening
+from sidecar.extproc.transport.native.calls import Route
+from sidecar.extproc.transport.native.health import CHECK, WATCH, Health
+from sidecar.extproc.transport.native.limits import Limits
+from sidecar.extproc.transport.native.protocol import ConnectionProtocol
+from sidecar.extproc.transport.port import PROCESS, Accept
+
+_SERVICE = PROCESS[1:].split("/")[0]
+_NO_LIMITS_OF_ITS_OWN = Limits()
+
+
+class NativeTransport:
+    """Serves ext_proc streams and grpc.health.v1 on one endpoint (see `port.Transport`).
+
+    Args:
+        address: `unix:/path`, `host:port` or `[ipv6]:port`, as grpc writes it.
+        accept: Makes the handler of every stream.
+        ssl_context: For TLS on TCP: the server's certificate, and where it is wanted what clients' are
+            checked against. HTTP/2 is offered by ALPN, so its list of protocols is set here.
+        socket_mode: The permissions of a unix socket; None leaves them to the process's umask.
+        limits: What a peer may do.
+
+    Raises:
+        ValueError: TLS on a unix socket.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        accept: Accept,
+        *,
+        ssl_context: ssl.SSLContext | None = None,
+        socket_mode: int | None = None,
+        limits: Limits = _NO_LIMITS_OF_ITS_OWN,
+    ) -> None:
+        if ssl_context is not None and address.startswith(listening.UNIX):
+            raise ValueError(f"TLS on {address}; allowed: host:port")
+        self._address = address
+        self._ssl = ssl_context
+        self._socket_mode = socket_mode
+        self._limits = limits
+        self._health = Health(["", _SERVICE])
+        self._routes: Mapping[bytes, Route] = {
+            PROCESS.encode(): accept,
+            CHECK: self._health.check,
+            WATCH: self._health.watch,
+        }
+        self._server: asyncio.Server | None = None
+        self._socket: tuple[Path, tuple[int, int]] | None = None
+        self._open: set[ConnectionProtocol] = set()
+        self._changed = asyncio.Event()
+        if ssl_context is not None:
+            ssl_context.set_alpn_protocols(["h2"])
+
+    async def start(self) -> None:
+        """Listen; raise `OSError` where the endpoint cannot be had."""
+        try:
+            if self._address.startswith(listening.UNIX):
+                await self._listen_unix(Path(self._address.removeprefix(listening.UNIX)))
+            else:
+                await self._listen_tcp(*listening.split_address(self._address))
+        except OSError as error:
+            raise OSError(
+                f"cannot listen on {self._address}: it is taken or not allowed ({error.strerror or error})"
+            ) from error
+
+    async def set_serving(self, serving: bool) -> None:
+        """What grpc.health.v1 says."""
+        self._health.set_serving(serving)
+
+    async def stop(self, grace_s: float) -> None:
+        """Take no new streams (GOAWAY), wait `grace_s` seconds for the others, then cancel them."""
+        self._stop_listening()
+        self._health.end_watches()
+        if grace_s > 0:
+            for protocol in tuple(self._open):
+                protocol.drain()
+            await self._until_closed(grace_s)
+        for protocol in tuple(self._open):
+            protocol.abandon()
+        await self._until_closed(2 * self._limits.linger_s)  # each cuts itself off within one
+
+    # --- Listening
+
+    async def _listen_unix(self, path: Path) -> None:
+        listener = listening.bind_unix(path, self._socket_mode)
+        self._socket = (path, listening.inode(path))
+        self._server = await asyncio.get_running_loop().create_unix_server(
+            self._protocol, sock=listener, backlog=listening.BACKLOG
+        )
+
+    async def _listen_tcp(self, host: str, port: int) -> None:
+        self._server = await asyncio.get_running_loop().create_server(
+            self._protocol,
+            host,
+            port,
+            backlog=listening.BACKLOG,
+            ssl=self._ssl,
+            ssl_handshake_timeout=self._limits.handshake_s if self._ssl else None,
+            # Two servers that share a port unnoticed would each see half of the streams.
+            reuse_port=False,
+        )
+
+    def _stop_listening(self) -> None:
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+        if self._socket is not None:
+            listening.remove_unix(*self._socket)
+            self._socket = None
+
+    # --- Connections
+
+    def _protocol(self) -> ConnectionProtocol:
+        return ConnectionProtocol(
+            self._routes,
+            self._limits,
+            secure=self._ssl is not None,
+            on_open=self._opened,
+            on_close=self._closed,
+        )
+
+    def _opened(self, protocol: ConnectionProtocol) -> None:
+        self._open.add(protocol)
+        if self._server is None:  # accepted, or in its TLS handshake, when the server stopped
+            protocol.cut_off()
+
+    def _closed(self, protocol: ConnectionProtocol) -> None:
+        self._open.discard(protocol)
+        self._changed.set()
+
+    async def _until_closed(self, within_s: float) -> None:
+        """Return when no connection is left, or at the end of the time."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                while self._open:
+                    self._changed.clear()
+                    await self._changed.wait()
