@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 from collections.abc import Iterable, Iterator
+from typing import cast
 
 import h11
 
@@ -61,8 +62,7 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport."""
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - what asyncio gives for a stream socket
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)  # in all but name: uvloop has types of its own
 
     def pause_writing(self) -> None:
         """Hold the rest of the request: the peer does not read as fast as it is written."""

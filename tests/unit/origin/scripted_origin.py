@@ -46,6 +46,7 @@ def says(answer: bytes) -> Script:
         writer.write(answer)
         await writer.drain()
         await reader.read()
+        writer.close()
 
     return script
 

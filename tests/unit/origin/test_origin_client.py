@@ -39,6 +39,7 @@ async def test_an_origin_may_be_a_host_and_a_port() -> None:
     async with server:
         assert (await client.execute(call())).status == 201
         await client.close()
+    await server.wait_closed()
 
 
 async def test_no_connection_is_used_twice(tmp_path: Path) -> None:
@@ -104,6 +105,7 @@ async def test_a_call_goes_through_once_the_listener_s_queue_has_room(tmp_path: 
 
         assert (await calling).status == 201
         server.close()
+        await server.wait_closed()
 
 
 async def test_a_connection_that_was_closed_before_the_request_means_that_nothing_was_sent() -> None:
