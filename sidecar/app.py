@@ -8,15 +8,15 @@ from collections.abc import AsyncIterator, Coroutine
 from typing import Any
 
 import structlog
+import uvloop
 
 from sidecar.admin.server import AdminServer
-from sidecar.config.loading import Settings
+from sidecar.config.loading import KEEPING_S, Settings
 from sidecar.exchange.effects import Execute, StoreEffect
 from sidecar.exchange.events import OriginEvent, StoreEvent
 from sidecar.extproc.driver import Perform
 from sidecar.extproc.server import ExchangeServer
-from sidecar.extproc.transport.grpcio import GrpcioTransport
-from sidecar.idempotency.policy import Execution
+from sidecar.extproc.transport.opening import open_transport
 from sidecar.origin.client import OriginClient
 from sidecar.origin.performing import OriginPerformer
 from sidecar.store.breaker import Breaker
@@ -28,15 +28,17 @@ from sidecar.telemetry import logging
 from sidecar.telemetry.metrics import Metrics
 from sidecar.telemetry.observer import Telemetry
 
-LEAST_DRAIN_S = 30.0
-"""How long exchanges under way may take to end after SIGTERM, in seconds; detached calls have theirs."""
 _PROBE_EVERY_S = 1.0
-_KEEPING_S = 5.0
-"""For the outcome of a call to be kept, in seconds."""
 
 
 class StartError(Exception):
     """The worker cannot start; the message is the one line an operator needs."""
+
+
+def serve_worker(settings: Settings, index: int = 0) -> None:
+    """Run one worker in this process until SIGTERM or SIGINT, on uvloop; see `run_worker`."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(run_worker(settings, index))
 
 
 async def run_worker(settings: Settings, index: int = 0) -> None:
@@ -73,14 +75,24 @@ class Worker:
         self._store: Store = Breaker(store, time.monotonic, on_change=telemetry.circuit)
         self._repeats = RepeatedWrites(self._store, telemetry.stored, telemetry.repeated, time.perf_counter)
         self._origin = _origin(settings)
-        self._drain_s = _drain_s(settings)
+        self._drain_s = settings.drain_s
         exchanges = ExchangeServer(lambda: settings.policies, self._performer(), self._telemetry)
         workers = settings.server.workers
         self._endpoint = settings.server.listen.for_worker(index, workers)
-        self._transport = GrpcioTransport(self._endpoint.address, exchanges.accept)
-        admin = settings.server.admin.for_worker(index, workers)
+        try:
+            self._transport = open_transport(settings.server, index, exchanges.accept)
+        except OSError as error:
+            raise StartError(f"server.tls: {error}") from error
+        admins = settings.server.admins
+        admin = admins[index]
+        siblings = {other: at for other, at in enumerate(admins) if other != index}
         self._admin = AdminServer(
-            admin.host, admin.port, unready=lambda: self._unready, metrics=self._telemetry.metrics.render
+            admin.host,
+            admin.port,
+            unready=lambda: self._unready,
+            metrics=self._telemetry.metrics.render,
+            worker=index,
+            siblings=siblings,
         )
         self._admin_address = f"{admin.host}:{admin.port}"
         self._unready: str | None = "the store has not answered yet"
@@ -128,7 +140,7 @@ class Worker:
             async with asyncio.timeout_at(deadline):
                 await self._telemetry.idle()
         # A store that is still away is not waited for: what it misses is unknown, never executed twice.
-        await self._repeats.drain(min(_KEEPING_S, max(0.0, deadline - clock())))
+        await self._repeats.drain(min(KEEPING_S, max(0.0, deadline - clock())))
         self._log.info("stopped", in_flight=self._telemetry.open_exchanges)
 
     async def _probe_store(self) -> None:
@@ -150,13 +162,6 @@ class Worker:
         else:
             self._log.warning("not ready", reason=unready)
         await self._transport.set_serving(unready is None)
-
-
-def _drain_s(settings: Settings) -> float:
-    """How long the drain may take: a detached call that has begun is let end, or reach its deadline."""
-    policies = settings.policies.policies
-    deadlines = [policy.deadline_ms / 1000 for policy in policies if policy.execution is Execution.DETACHED]
-    return max([LEAST_DRAIN_S, *(deadline + _KEEPING_S for deadline in deadlines)])
 
 
 def _origin(settings: Settings) -> OriginClient | None:

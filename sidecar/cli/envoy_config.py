@@ -1,6 +1,7 @@
 """`envoy-config`: prints the Envoy side of a configuration (CONTRACT §2)."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -8,14 +9,15 @@ import typer
 
 from sidecar.cli.ending import misused, refused
 from sidecar.config.errors import ConfigError
+from sidecar.config.kinds import one_of
 from sidecar.config.loading import Settings, load
+from sidecar.envoyconf.inputs import EnvoyInputs, SidecarTls, Upstream
 
 _FORMATS = ("bootstrap", "filter")
 _VERSION = "1.40"
-_EVERY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - replaced, not bound to
 
 
-def envoy_config(
+def envoy_config(  # noqa: PLR0913, PLR0917 - an argument is an option of the command line here
     config: Annotated[Path, typer.Option(metavar="FILE", help="The sidecar's configuration.")],
     output: Annotated[
         str,
@@ -36,6 +38,31 @@ def envoy_config(
     listen: Annotated[
         str, typer.Option(metavar="IP:PORT", help="Where Envoy listens (bootstrap).")
     ] = "127.0.0.1:8080",
+    sidecar_ca: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PATH",
+            help="Where server.tls is set: who signs the sidecar's certificate. Paths as Envoy sees them.",
+            show_default=False,
+        ),
+    ] = None,
+    sidecar_cert: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PATH", help="The certificate that Envoy shows the sidecar.", show_default=False
+        ),
+    ] = None,
+    sidecar_key: Annotated[
+        str | None, typer.Option(metavar="PATH", help="Its private key.", show_default=False)
+    ] = None,
+    sidecar_name: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Who the sidecar is by its certificate: a DNS name, an IP address or a URI.",
+            show_default=False,
+        ),
+    ] = None,
     envoy_version: Annotated[str, typer.Option(metavar="VERSION", help="The Envoy it is for.")] = _VERSION,
 ) -> None:
     """Print the Envoy configuration for a sidecar configuration, as YAML.
@@ -47,8 +74,15 @@ def envoy_config(
         settings = load(config, os.environ)
     except ConfigError as error:
         raise refused(*map(str, error.problems)) from None
+    tls_options = {
+        "--sidecar-ca": sidecar_ca,
+        "--sidecar-cert": sidecar_cert,
+        "--sidecar-key": sidecar_key,
+        "--sidecar-name": sidecar_name,
+    }
     try:
-        text = _render(settings, output, upstream, listen)
+        sidecar_tls = _sidecar_tls(settings, tls_options)
+        text = _render(settings, output, upstream, listen, sidecar_tls)
     except ValueError as error:
         raise misused(str(error)) from None
     typer.echo(text, nl=False)
@@ -59,15 +93,9 @@ def endpoints(settings: Settings) -> tuple[str, ...]:
 
     A worker that listens on every address is reached by the loopback one.
     """
-    server, reached = settings.server, []
-    for worker in range(server.workers):
-        address = server.listen.for_worker(worker, server.workers).address
-        host, colon, port = address.rpartition(":")
-        loopback = _EVERY_ADDRESS.get(host.strip("[]"))
-        if loopback is not None:
-            address = f"[{loopback}]{colon}{port}" if ":" in loopback else f"{loopback}{colon}{port}"
-        reached.append(address)
-    return tuple(reached)
+    server = settings.server
+    workers = (server.listen.for_worker(worker, server.workers) for worker in range(server.workers))
+    return tuple(endpoint.reachable.address for endpoint in workers)
 
 
 def _check_usage(output: str, upstream: str | None, envoy_version: str) -> None:
@@ -79,11 +107,30 @@ def _check_usage(output: str, upstream: str | None, envoy_version: str) -> None:
         raise misused("--format bootstrap needs --upstream; allowed: a URL such as http://127.0.0.1:3000")
 
 
-def _render(settings: Settings, output: str, upstream: str | None, listen: str) -> str:
+def _sidecar_tls(settings: Settings, options: Mapping[str, str | None]) -> SidecarTls | None:
+    """Envoy's side of TLS: all of its options, or where the sidecar has none, perhaps none.
+
+    Where the sidecar's own files are elsewhere, its `server.tls` may be left out for the rendering.
+
+    Raises:
+        ValueError: An option is missing, or is not a path or a name.
+    """
+    missing = [option for option, value in options.items() if value is None]
+    if len(missing) == len(options) and settings.server.tls is None:
+        return None
+    if missing:
+        why = "server.tls is set" if settings.server.tls is not None else "TLS to the sidecar is asked for"
+        raise ValueError(f"{why}, without {one_of(missing, 'and')}; allowed: {one_of(options, 'and')}")
+    ca, certificate, key, name = (value or "" for value in options.values())
+    return SidecarTls(ca, certificate, key, name)
+
+
+def _render(
+    settings: Settings, output: str, upstream: str | None, listen: str, sidecar_tls: SidecarTls | None
+) -> str:
     # Envoy's types take most of a second to load, which the other commands need not wait for.
     from sidecar.envoyconf.bootstrap import render_bootstrap  # noqa: PLC0415 - see above
     from sidecar.envoyconf.filter import render_filter  # noqa: PLC0415 - see above
-    from sidecar.envoyconf.inputs import EnvoyInputs, Upstream  # noqa: PLC0415 - with its users
 
     inputs = EnvoyInputs(
         policies=settings.policies,
@@ -92,5 +139,6 @@ def _render(settings: Settings, output: str, upstream: str | None, listen: str) 
         listen=listen,
         upstream=None if upstream is None else Upstream.parse(upstream),
         origin=settings.origin.url,
+        sidecar_tls=sidecar_tls,
     )
     return render_bootstrap(inputs) if output == "bootstrap" else render_filter(inputs)

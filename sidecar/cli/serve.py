@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -27,7 +28,8 @@ def serve(
 ) -> None:
     """Run the ext_proc server and its admin endpoint. SIGTERM drains: what is in flight ends, then exit 0.
 
-    With `server.workers` above 1 this process supervises that many workers, and starts again one that dies.
+    With `server.workers` above 1 this process supervises that many workers, and starts again one that dies;
+    SIGUSR2 restarts them one by one, each with the configuration as it is by then.
     """
     settings = _settings(config)
     workers = settings.server.workers
@@ -51,10 +53,12 @@ def _settings(config: Path | None) -> "Settings":
 
 
 def _run(settings: "Settings", worker: int) -> None:
-    from sidecar.app import StartError, run_worker  # noqa: PLC0415 - keeps `--help` fast
+    from sidecar.app import StartError, serve_worker  # noqa: PLC0415 - keeps `--help` fast
 
+    # For the supervisor alone. Whoever signals every process of this name must not end the workers at once.
+    signal.signal(signal.SIGUSR2, signal.SIG_IGN)
     try:
-        asyncio.run(run_worker(settings, worker))
+        serve_worker(settings, worker)
     except StartError as error:
         raise refused(str(error)) from None
 

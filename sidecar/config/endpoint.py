@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 from sidecar.config.errors import RefusedError, quoted
 
@@ -11,6 +12,7 @@ ENDPOINT_FORM = f"unix:///absolute/path of at most 100 bytes, or {HOST_PORT_FORM
 _MAX_SOCKET_PATH = 100
 """Bytes: the kernel's `sun_path` takes 107 (103 on macOS), and a worker's `.63` has to fit in as well."""
 MAX_PORT = 65_535
+_LOOPBACK = MappingProxyType({"0.0.0.0": "127.0.0.1", "::": "::1"})  # noqa: S104 - replaced, not bound to
 _HOST_PORT = re.compile(r"(?:\[([0-9A-Fa-f:.]+(?:%[\w.-]+)?)\]|([A-Za-z0-9_.-]+)):([0-9]{1,5})")
 
 
@@ -36,6 +38,11 @@ class HostPort:
     def for_worker(self, index: int, workers: int) -> "HostPort":
         """Worker `index` of `workers` has a port of its own: port + index."""
         return replace(self, port=self.port + _checked(index, workers))
+
+    @property
+    def reachable(self) -> "HostPort":
+        """Where a client on this machine finds it: the loopback address for one that stands for all."""
+        return replace(self, host=_LOOPBACK.get(self.host, self.host))
 
     @property
     def address(self) -> str:
@@ -73,6 +80,11 @@ class Endpoint:
         if len(path.encode()) > _MAX_SOCKET_PATH:
             raise RefusedError(f"the path of the socket has {len(path.encode())} bytes", ENDPOINT_FORM)
         return cls(path=path)
+
+    @property
+    def reachable(self) -> "Endpoint":
+        """Where a client on this machine finds it (`HostPort.reachable`); a unix socket where it is."""
+        return self if self.is_unix else replace(self, host=HostPort(self.host, self.port).reachable.host)
 
     @property
     def is_unix(self) -> bool:

@@ -21,6 +21,8 @@ TextT = TypeVar("TextT", bound=str)
 
 NOT_YET = "not available in this version"
 _FLAGS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
+_OCTAL_MODE = re.compile(r"0[0-7]{3}")
+_OWNERS = 0o600
 _WHOLE_NUMBER = re.compile(r"[0-9]{1,12}")
 
 
@@ -147,6 +149,19 @@ def one_number(noun: str, *accepted: int) -> Kind[int]:
         return words[text]
 
     return Kind(noun, one_of(words), parse, type="whole number")
+
+
+def octal_mode() -> Kind[int]:
+    """The permissions of a file, as `chmod` takes them; its owner has to keep reading and writing."""
+
+    def parse(text: str) -> int:
+        if _OCTAL_MODE.fullmatch(text) is None:
+            raise RefusedError(f"{quoted(text)} is not a mode of a file")
+        if int(text, 8) & _OWNERS != _OWNERS:
+            raise RefusedError(f"{quoted(text)} takes reading or writing from the owner")
+        return int(text, 8)
+
+    return Kind("a mode of a file", "0600 to 0777 in octal digits", parse, lambda mode: f"{mode:04o}")
 
 
 def flag() -> Kind[bool]:

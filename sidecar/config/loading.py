@@ -12,12 +12,17 @@ from sidecar.config.environment import overlay
 from sidecar.config.errors import ConfigError, ConfigProblem, quoted
 from sidecar.config.file_reading import read_document, read_secret
 from sidecar.config.problems import explain
-from sidecar.config.schema import Config, OriginSection, ServerSection, StoreSection
+from sidecar.config.schema import Config, OriginSection, StoreSection
+from sidecar.config.server_schema import ServerSection
 from sidecar.config.store_url import holds_password
-from sidecar.idempotency.policy import Policies
+from sidecar.idempotency.policy import Execution, Policies
 
 __all__ = ["ConfigError", "ConfigProblem", "Settings", "load"]
 
+LEAST_DRAIN_S = 30.0
+"""How long exchanges under way may take to end once a worker is told to stop, in seconds."""
+KEEPING_S = 5.0
+"""And for the outcome of a detached call that just ended to be kept, in seconds."""
 _FILE_REFERENCE = "file:"
 _URL = ("store", "url")
 
@@ -30,6 +35,16 @@ class Settings:
     store: StoreSection
     origin: OriginSection
     policies: Policies
+
+    @property
+    def drain_s(self) -> float:
+        """How long exchanges under way may take to end once a worker is told to stop, in seconds.
+
+        A detached call that has begun is let end, or reach its deadline, and its outcome be kept
+        (`KEEPING_S`); everything else has `LEAST_DRAIN_S`.
+        """
+        detached = (policy for policy in self.policies.policies if policy.execution is Execution.DETACHED)
+        return max([LEAST_DRAIN_S, *(policy.deadline_ms / 1000 + KEEPING_S for policy in detached)])
 
 
 def load(path: Path | None, environ: Mapping[str, str]) -> Settings:

@@ -51,7 +51,7 @@ def defaults() -> str:
 def _lines(section: type[Section], values: Section, indent: str) -> Iterator[str]:
     for (name, field), attribute in zip(fields(section).items(), section.model_fields, strict=True):
         value, inner = getattr(values, attribute), section_of(field)
-        if inner is None:
+        if inner is None or value is None:
             yield f"{indent}{name}: {_shown(field, value)}"
         elif holds_list(field):
             yield f"{indent}{name}:"
@@ -74,7 +74,8 @@ def _section(name: str, field: FieldInfo) -> str:
 
 def _row(name: str, field: FieldInfo) -> str:
     if section_of(field) is not None:
-        cells = (f"`{name}`", "mapping", "", "", f"{field.description}")
+        default = "`null`" if field.default is None else ""
+        cells = (f"`{name}`", "mapping", default, "", f"{field.description}")
     else:
         default = "required" if field.is_required() else f"`{_shown(field, field.default)}`"
         cells = (f"`{name}`", _type(field), default, _plain(allowed_in(field)), f"{field.description}")

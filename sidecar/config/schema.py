@@ -1,69 +1,17 @@
 """The shape of the configuration (CONTRACT §3): one class per section, one description per field."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated
 
-from pydantic import Field, SecretStr, ValidationInfo, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationInfo, field_validator
 
-from sidecar.config.endpoint import ENDPOINT_FORM, HOST_PORT_FORM, MAX_PORT, Endpoint, HostPort
 from sidecar.config.errors import RefusedError
-from sidecar.config.kinds import Kind, choice, duration, fixed, not_yet, text, whole_number
+from sidecar.config.kinds import choice, duration, fixed, not_yet, text, whole_number
 from sidecar.config.origin_url import ORIGIN_FORM, origin_url
 from sidecar.config.policy_schema import PolicySection, WhenDown
 from sidecar.config.section import Section
+from sidecar.config.server_schema import ServerSection
 from sidecar.config.store_url import is_memory, store_url
 from sidecar.idempotency.policy import Execution, Mode
-
-_Transport = Literal["grpcio"]
-
-
-class ServerSection(Section):
-    """Where the sidecar listens, and with how many processes."""
-
-    listen: Annotated[Endpoint, Kind("an endpoint", ENDPOINT_FORM, Endpoint.parse)] = Field(
-        default=Endpoint(path="/run/idempotency/ext_proc.sock"),
-        description="Where Envoy reaches the sidecar. With several workers, worker i has the path with `.i` "
-        "after it, or the port plus i.",
-    )
-    transport: Annotated[_Transport, choice("a transport", "grpcio", later=("native",))] = Field(
-        default="grpcio", description="What carries the gRPC streams."
-    )
-    workers: Annotated[int, whole_number(1, 64)] = Field(
-        default=1, description="Worker processes. Each has its own endpoint and admin port, counted from 0."
-    )
-    admin: Annotated[HostPort, Kind("an address", HOST_PORT_FORM, HostPort.parse)] = Field(
-        default=HostPort("127.0.0.1", 9902),
-        description="Where health and metrics are served; worker i has the port plus i.",
-    )
-    tls: Annotated[None, not_yet("null", "null", null=True)] = Field(
-        default=None, description="Mutual TLS on host:port."
-    )
-
-    @field_validator("workers")
-    @classmethod
-    def _have_ports_to_listen_on(cls, workers: int, info: ValidationInfo) -> int:
-        listen: Endpoint | None = info.data.get("listen")
-        if listen is not None and listen.port + workers - 1 > MAX_PORT:
-            raise RefusedError(
-                f"{workers} workers need ports above {MAX_PORT}",
-                f"1 to {MAX_PORT + 1 - listen.port} with the port that server.listen has ({listen})",
-            )
-        return workers
-
-    @model_validator(mode="after")
-    def _has_admin_ports_of_its_own(self) -> Self:
-        if self.admin.port + self.workers - 1 > MAX_PORT:
-            raise RefusedError(
-                f"{self.workers} workers need ports above {MAX_PORT}",
-                f"a port up to {MAX_PORT + 1 - self.workers}",
-                at=("admin",),
-            )
-        if self.listen.host == self.admin.host and abs(self.listen.port - self.admin.port) < self.workers:
-            raise RefusedError(
-                f"{self.admin} meets server.listen, {self.listen}",
-                f"a port at least {self.workers} away from {self.listen.port}",
-                at=("admin",),
-            )
-        return self
 
 
 class StoreSection(Section):

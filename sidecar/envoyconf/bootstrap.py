@@ -49,7 +49,10 @@ def _bootstrap(inputs: EnvoyInputs, upstream: Upstream) -> Bootstrap:
     return Bootstrap(
         static_resources=BootstrapStaticResources(
             listeners=_listeners(inputs, upstream),
-            clusters=[sidecar_cluster(inputs.endpoint_addresses), upstream_cluster(upstream)],
+            clusters=[
+                sidecar_cluster(inputs.endpoint_addresses, inputs.sidecar_tls),
+                upstream_cluster(upstream),
+            ],
         ),
         layered_runtime=_runtime(),
         admin=_admin(inputs.admin_path),

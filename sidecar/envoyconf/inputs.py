@@ -7,6 +7,7 @@ from enum import StrEnum
 from sidecar.envoyconf.addresses import (
     TcpAddress,
     UnixAddress,
+    is_ip,
     listens_here,
     parse_endpoint,
     parse_listen,
@@ -16,6 +17,8 @@ from sidecar.envoyconf.addresses import (
 from sidecar.idempotency.policy import Execution, Mode, Policies
 
 _URL = re.compile(r"(?P<scheme>[a-z0-9]+)://(?P<authority>[^/?#@]+)/?")
+_DNS_NAME = re.compile(r"(?=.{1,253}$)[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*")
+_URI = re.compile(r"[a-z][a-z0-9+.-]*://[!-~]+")
 _ALLOWED = "allowed: http://HOST:PORT, https://HOST[:PORT] or h2c://HOST:PORT, without path, query or user"
 
 
@@ -72,6 +75,40 @@ class Upstream:
 
 
 @dataclass(frozen=True, slots=True)
+class SidecarTls:
+    """Envoy's side of mutual TLS with the sidecar: PEM files, by the absolute paths that Envoy sees.
+
+    Attributes:
+        ca: Who signs the sidecar's certificate.
+        certificate: What Envoy shows the sidecar.
+        key: Its private key.
+        name: Who the sidecar has to be by its certificate's subjectAltName: a DNS name, an IP address, or a
+            URI such as `spiffe://example.org/sidecar`.
+
+    Raises:
+        ValueError: A path is not absolute, or the name is none.
+    """
+
+    ca: str
+    certificate: str
+    key: str
+    name: str
+
+    def __post_init__(self) -> None:
+        """Refuse what Envoy would refuse, or worse, take for something else."""
+        for path in (self.ca, self.certificate, self.key):
+            if not path.startswith("/") or not path.isprintable():
+                raise ValueError(f"{path!r} is not a path; allowed: an absolute path, as Envoy sees it")
+        if not (is_ip(self.name) or _DNS_NAME.fullmatch(self.name) or _URI.fullmatch(self.name)):
+            raise ValueError(f"{self.name!r} is not a name; allowed: a DNS name, an IP address or a URI")
+
+    @property
+    def is_uri(self) -> bool:
+        """Whether the name is a URI."""
+        return "://" in self.name
+
+
+@dataclass(frozen=True, slots=True)
 class EnvoyInputs:
     """Everything the rendered configuration depends on.
 
@@ -84,10 +121,12 @@ class EnvoyInputs:
         origin: Where the sidecar makes detached calls, `unix:///path` or `http://host:port`; needed where
             a policy is detached. On a unix socket or the loopback it is a listener of this Envoy, unless it
             is the upstream itself.
+        sidecar_tls: Envoy's side of mutual TLS with the workers; None: in the clear. Not for unix sockets.
         admin_path: Unix socket of Envoy's own admin interface; None leaves it out (bootstrap only).
 
     Raises:
-        ValueError: An address is malformed, there is no endpoint, or a detached policy has no origin.
+        ValueError: An address is malformed, there is no endpoint, a detached policy has no origin, or there
+            is TLS on a unix socket.
     """
 
     policies: Policies
@@ -97,6 +136,7 @@ class EnvoyInputs:
     upstream: Upstream | None = None
     admin_path: str | None = None
     origin: str | None = None
+    sidecar_tls: SidecarTls | None = None
 
     def __post_init__(self) -> None:
         """Refuse what could not be rendered, before anything is."""
@@ -105,6 +145,8 @@ class EnvoyInputs:
         kinds = {type(address) for address in self.endpoint_addresses}
         if len(kinds) > 1:
             raise ValueError("ext_proc endpoints are mixed; allowed: all HOST:PORT, or all unix:/path")
+        if self.sidecar_tls is not None and UnixAddress in kinds:
+            raise ValueError("TLS is for HOST:PORT endpoints; allowed: none of its options with unix:/path")
         parse_listen(self.listen)
         if self.admin_path is not None:
             parse_endpoint(f"unix:{self.admin_path}")

@@ -21,6 +21,8 @@ from sidecar.envoyconf.clusters import (
     lookup_family,
     raised_limits,
 )
+from sidecar.envoyconf.inputs import SidecarTls
+from sidecar.envoyconf.sidecar_tls import transport_socket
 from sidecar.envoyconf.typed import milliseconds, seconds
 
 SIDECAR_CLUSTER = "idempotency_sidecar"
@@ -28,7 +30,7 @@ SIDECAR_CLUSTER = "idempotency_sidecar"
 _CONNECT_MS = 500
 
 
-def sidecar_cluster(endpoints: Addresses) -> Cluster:
+def sidecar_cluster(endpoints: Addresses, tls: SidecarTls | None = None) -> Cluster:
     """The workers: HTTP/2, an endpoint each, as one Envoy worker keeps one connection per endpoint.
 
     The limits are raised because every request with a key holds a stream here. A peer that vanishes without a
@@ -46,6 +48,7 @@ def sidecar_cluster(endpoints: Addresses) -> Cluster:
         health_checks=[_health_check()] if len(endpoints) > 1 else [],
         circuit_breakers=raised_limits(),
         typed_extension_protocol_options=http_options(HttpProtocolOptions(explicit_http_config=http2)),
+        transport_socket=None if tls is None else transport_socket(tls),
         upstream_connection_options=_keepalive(endpoints),
     )
 

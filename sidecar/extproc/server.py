@@ -1,6 +1,7 @@
 """Accepts streams on this worker's endpoint and gives each an exchange of its own."""
 
 import asyncio
+import itertools
 import secrets
 from collections.abc import Callable
 
@@ -24,9 +25,12 @@ class ExchangeServer:
         self._policies = policies
         self._perform = perform
         self._observer = observer
+        # No two exchanges have one token: 128 random bits tell the workers apart, a number their exchanges.
+        self._process = secrets.token_hex(16)
+        self._exchanges = itertools.count(1)
         self._timers = Timers(asyncio.get_running_loop())
 
     def accept(self, stream: Stream) -> Handler:
         """The handler of a new stream (`transport.port.Accept`)."""
-        exchange = Exchange(self._policies(), owner=secrets.token_hex(16))
+        exchange = Exchange(self._policies(), owner=f"{self._process}-{next(self._exchanges):x}")
         return Driver(stream, exchange, self._perform, self._observer, self._timers)

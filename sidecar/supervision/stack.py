@@ -21,7 +21,7 @@ from sidecar.supervision.ports import Address, resolve
 from sidecar.supervision.process import Child, ChildSpec
 from sidecar.supervision.supervisor import Supervisor
 from sidecar.supervision.valkey import embedded_valkey
-from sidecar.supervision.worker import embedded_worker
+from sidecar.supervision.worker import embedded_worker, stop_within_s
 from sidecar.supervision.workspace import workspace
 
 T = TypeVar("T")
@@ -33,6 +33,7 @@ ADMIN = "IDEMPOTENCY__SERVER__ADMIN"
 STORE_URL = "IDEMPOTENCY__STORE__URL"
 WORKERS = "IDEMPOTENCY__SERVER__WORKERS"
 ORIGIN_URL = "IDEMPOTENCY__ORIGIN__URL"
+TLS = "IDEMPOTENCY__SERVER__TLS"
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +137,10 @@ class Stack:
         settings = self._load(config, environ)
         admins = self._admins(settings)
         await self._start_store(settings, environ, directory)
-        specs = _worker_specs(config, environ, directory, admins)
+        specs = [
+            replace(spec, stop_within_s=stop_within_s(settings))
+            for spec in _worker_specs(config, environ, directory, admins)
+        ]
         rendering = asyncio.to_thread(self._render, settings, directory)
         self._workers, bootstrap = await asyncio.gather(self._supervisor.start(specs), rendering)
         self._envoy = await self._supervisor.start(
@@ -153,15 +157,18 @@ class Stack:
     def _environ(self, directory: Path) -> dict[str, str]:
         """The environment of the sidecar: what is given as an option outranks file and variables.
 
-        So does the origin, which is this stack's own Envoy.
+        So does the origin, which is this stack's own Envoy. There is no TLS: Envoy and the sidecar meet at a
+        socket in this stack's own directory.
         """
         given = {
             STORE_URL: self.options.store,
             WORKERS: self.options.workers,
             ORIGIN_URL: f"unix://{directory / 'origin.sock'}",
+            TLS: "null",
         }
         chosen = {name: str(value) for name, value in given.items() if value is not None}
-        return {**(os.environ if self.options.environ is None else self.options.environ), **chosen}
+        around = os.environ if self.options.environ is None else self.options.environ
+        return {name: value for name, value in around.items() if not name.startswith(TLS)} | chosen
 
     def _load(self, config: Path | None, environ: Mapping[str, str]) -> Settings:
         try:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 from collections import deque
 from typing import TYPE_CHECKING
 
@@ -9,10 +10,11 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as health
 
+from sidecar.config.tls import ServerTls
 from sidecar.extproc.transport.port import PROCESS, Accept
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
 
     Context = grpc.aio.ServicerContext[bytes, bytes]
 
@@ -32,12 +34,20 @@ _OPTIONS = [
 class GrpcioTransport:
     """Serves ext_proc streams and grpc.health.v1 on one endpoint (see `port.Transport`).
 
-    `address` is as grpc writes it: `unix:/path` or `host:port`.
+    Args:
+        address: As grpc writes it: `unix:/path` or `host:port`.
+        accept: Gives the handler of each stream.
+        socket_mode: The permissions of a unix socket; None: what the umask leaves.
+        tls: The files of mutual TLS; None: in the clear.
     """
 
-    def __init__(self, address: str, accept: Accept) -> None:
+    def __init__(
+        self, address: str, accept: Accept, *, socket_mode: int | None = None, tls: ServerTls | None = None
+    ) -> None:
         self._address = address
         self._accept = accept
+        self._socket_mode = socket_mode
+        self._tls = tls
         self._server = grpc.aio.server(options=_OPTIONS)
         self._health = health.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
@@ -47,9 +57,14 @@ class GrpcioTransport:
         )
 
     async def start(self) -> None:
-        """Listen; raise `OSError` where the endpoint cannot be had."""
+        """Listen; raise `OSError` where the endpoint, or a file of TLS, cannot be had."""
+        credentials = None if self._tls is None else _credentials(self._tls)
         try:
-            self._server.add_insecure_port(self._address)
+            with _creating_files(self._socket_mode):
+                if credentials is None:
+                    self._server.add_insecure_port(self._address)
+                else:
+                    self._server.add_secure_port(self._address, credentials)
         except RuntimeError as error:
             raise OSError(f"cannot listen on {self._address}: it is taken or not allowed") from error
         # The health service would say "serving" of its own accord until it is told otherwise.
@@ -80,6 +95,26 @@ class GrpcioTransport:
             # A reset comes as CancelledError or as the end of the iteration, at random.
             stream.close()
             handler.on_end()
+
+
+@contextlib.contextmanager
+def _creating_files(mode: int | None) -> "Iterator[None]":
+    """What is created inside has this mode from its first moment: grpc binds a socket without giving one."""
+    if mode is None:
+        yield
+        return
+    before = os.umask(0o777 & ~mode)
+    try:
+        yield
+    finally:
+        os.umask(before)
+
+
+def _credentials(tls: ServerTls) -> grpc.ServerCredentials:
+    pair = (tls.key.read_bytes(), tls.certificate.read_bytes())
+    return grpc.ssl_server_credentials(
+        [pair], root_certificates=tls.client_ca.read_bytes(), require_client_auth=True
+    )
 
 
 class _GrpcioStream:

@@ -44,10 +44,14 @@ Accept: TypeAlias = Callable[[Stream], Handler]
 
 
 class Transport(Protocol):
-    """A server of ext_proc streams on one endpoint."""
+    """A server of ext_proc streams, and of grpc.health.v1, on one endpoint."""
 
     async def start(self) -> None:
         """Listen; raise `OSError` saying why where the endpoint cannot be had."""
+        ...
+
+    async def set_serving(self, serving: bool) -> None:
+        """What grpc.health.v1 says of the server and of its service; not serving until it is told so."""
         ...
 
     async def stop(self, grace_s: float) -> None:

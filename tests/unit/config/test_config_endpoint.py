@@ -34,6 +34,25 @@ def test_an_endpoint_is_written_as_it_was_read(text: str) -> None:
     assert str(Endpoint.parse(text)) == text
 
 
+@pytest.mark.parametrize(
+    ("text", "reached"),
+    [
+        ("0.0.0.0:9902", "127.0.0.1:9902"),
+        ("[::]:9902", "[::1]:9902"),
+        ("127.0.0.1:9902", "127.0.0.1:9902"),
+        ("sidecar:9902", "sidecar:9902"),
+    ],
+)
+def test_an_address_that_stands_for_all_is_reached_by_the_loopback(text: str, reached: str) -> None:
+    assert Endpoint.parse(text).reachable.address == HostPort.parse(text).reachable.address == reached
+
+
+def test_a_unix_socket_is_reached_where_it_is() -> None:
+    endpoint = Endpoint.parse("unix:///run/a.sock")
+
+    assert endpoint.reachable == endpoint
+
+
 def test_a_single_worker_has_the_endpoint_as_it_is_written() -> None:
     for text in ("unix:///run/a.sock", "127.0.0.1:9902"):
         assert Endpoint.parse(text).for_worker(0, 1) == Endpoint.parse(text)

@@ -6,6 +6,7 @@ import pytest
 
 from sidecar.config.endpoint import Endpoint, HostPort
 from sidecar.config.loading import Settings, load
+from sidecar.config.server_schema import DEFAULT_TRANSPORT
 from sidecar.idempotency.claim import UnknownPolicy
 from sidecar.idempotency.outcome import Outcome
 from sidecar.idempotency.patterns import HostPattern, PathPattern
@@ -43,7 +44,8 @@ def test_no_file_means_one_policy_with_the_defaults_of_the_domain() -> None:
     assert settings.server.listen == Endpoint(path="/run/idempotency/ext_proc.sock")
     assert settings.server.admin == HostPort("127.0.0.1", 9902)
     assert settings.server.workers == 1
-    assert settings.server.transport == "grpcio"
+    assert settings.server.transport == DEFAULT_TRANSPORT
+    assert settings.server.socket_mode == 0o600
     assert settings.store.url.get_secret_value() == "redis://127.0.0.1:6379/0"
     assert settings.store.prefix == "idem"
     assert settings.store.timeout_ms == 250
@@ -158,6 +160,37 @@ def test_workers_on_ports_may_stand_next_to_admin_ports_of_another_host() -> Non
 
     assert server.listen.for_worker(1, 4).address == "[::1]:9002"
     assert server.admin.for_worker(3, 4).address == "localhost:9005"
+
+
+@pytest.mark.parametrize(("text", "mode"), [("0600", 0o600), ("0660", 0o660), ("0777", 0o777)])
+def test_the_socket_s_mode_is_octal_in_quotes_or_without(tmp_path: Path, text: str, mode: int) -> None:
+    file = tmp_path / "sidecar.yaml"
+    for written in (text, f'"{text}"'):
+        file.write_text(f"server: {{socket_mode: {written}}}\n")
+        assert load(file, {}).server.socket_mode == mode
+
+
+def test_on_a_port_the_socket_s_mode_is_not_asked_for() -> None:
+    assert load(None, {"IDEMPOTENCY__SERVER__LISTEN": "127.0.0.1:9000"}).server.socket_mode == 0o600
+
+
+def test_either_transport_can_be_chosen() -> None:
+    chosen = [
+        load(None, {"IDEMPOTENCY__SERVER__TRANSPORT": name}).server.transport for name in ("grpcio", "native")
+    ]
+
+    assert chosen == ["grpcio", "native"]
+
+
+def test_every_worker_has_an_admin_address_of_its_own() -> None:
+    assert [str(address) for address in loaded("workers-on-ports").server.admins] == [
+        f"localhost:{port}" for port in range(9002, 9006)
+    ]
+
+
+def test_a_worker_drains_for_half_a_minute_or_until_its_longest_detached_call_is_kept() -> None:
+    assert load(None, {}).drain_s == 30
+    assert loaded("detached").drain_s == 300 + 5
 
 
 def test_settings_do_not_show_the_address_of_the_store() -> None:

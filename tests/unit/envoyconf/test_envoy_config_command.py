@@ -7,6 +7,7 @@ from typer.testing import CliRunner
 
 from sidecar.cli.envoy_config import endpoints, envoy_config
 from sidecar.config.loading import load
+from tests.stack.certificates import Authority
 
 CONFIG = """
 server: {listen: "0.0.0.0:9000", workers: 2}
@@ -77,6 +78,103 @@ def test_wrong_usage_is_one_line_and_exit_code_2(config: str, arguments: list[st
     assert (code, out) == (2, "")
     assert allowed in err
     assert err.count("\n") == 1
+
+
+TLS = {
+    "--sidecar-ca": "/etc/envoy/ca.pem",
+    "--sidecar-cert": "/etc/envoy/client.pem",
+    "--sidecar-key": "/etc/envoy/client.key",
+    "--sidecar-name": "sidecar.example",
+}
+
+
+def options(given: dict[str, str]) -> list[str]:
+    return [part for option in given.items() for part in option]
+
+
+@pytest.fixture
+def tls_config(tmp_path: Path) -> str:
+    authority = Authority(tmp_path)
+    files = authority.server_tls(authority.sign("server"))
+    file = tmp_path / "tls.yaml"
+    file.write_text(
+        f"server: {{listen: 'sidecar:9000', tls: {{certificate: {files.certificate}, key: {files.key}, "
+        f"client_ca: {files.client_ca}}}}}\n"
+    )
+    return str(file)
+
+
+@pytest.mark.parametrize(
+    "output", [["--format", "filter"], ["--format", "bootstrap", "--upstream", "http://127.0.0.1:3000"]]
+)
+def test_envoy_s_side_of_tls_is_rendered_with_its_own_paths(tls_config: str, output: list[str]) -> None:
+    code, out, err = run("--config", tls_config, *output, *options(TLS))
+
+    assert (code, err) == (0, "")
+    rendered = yaml.safe_load(out)
+    cluster = rendered.get("static_resources", rendered)["clusters"][0]
+    (certificate,) = cluster["transport_socket"]["typed_config"]["common_tls_context"]["tls_certificates"]
+    assert certificate["certificate_chain"] == {"filename": "/etc/envoy/client.pem"}
+
+
+@pytest.mark.parametrize("left_out", TLS)
+def test_with_tls_all_of_envoy_s_side_is_needed(tls_config: str, left_out: str) -> None:
+    given = {option: value for option, value in TLS.items() if option != left_out}
+
+    code, out, err = run("--config", tls_config, "--format", "filter", *options(given))
+
+    assert (code, out) == (2, "")
+    assert err == (
+        f"server.tls is set, without {left_out}; "
+        "allowed: --sidecar-ca, --sidecar-cert, --sidecar-key and --sidecar-name\n"
+    )
+
+
+def test_with_tls_and_nothing_about_envoy_s_side_everything_is_asked_for(tls_config: str) -> None:
+    code, _, err = run("--config", tls_config, "--format", "filter")
+
+    assert code == 2
+    assert err.startswith("server.tls is set, without --sidecar-ca, --sidecar-cert, --sidecar-key and ")
+
+
+def test_where_the_sidecar_s_files_are_elsewhere_tls_can_be_rendered_without_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "tls.yaml"
+    file.write_text("server: {listen: 'sidecar:9000', tls: {certificate: /n, key: /n, client_ca: /n}}\n")
+    monkeypatch.setenv("IDEMPOTENCY__SERVER__TLS", "null")
+
+    code, out, _ = run("--config", str(file), "--format", "filter", *options(TLS))
+
+    assert code == 0
+    assert yaml.safe_load(out)["clusters"][0]["transport_socket"]
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "allowed"),
+    [
+        ("--sidecar-ca", "ca.pem", "allowed: an absolute path, as Envoy sees it"),
+        ("--sidecar-key", "/a\nb", "allowed: an absolute path, as Envoy sees it"),
+        ("--sidecar-name", "not a name", "allowed: a DNS name, an IP address or a URI"),
+    ],
+)
+def test_what_is_no_path_or_no_name_is_refused(
+    tls_config: str, option: str, value: str, allowed: str
+) -> None:
+    code, _, err = run("--config", tls_config, "--format", "filter", *options({**TLS, option: value}))
+
+    assert code == 2
+    assert allowed in err
+
+
+def test_tls_is_not_for_unix_sockets(tmp_path: Path) -> None:
+    file = tmp_path / "sockets.yaml"
+    file.write_text("server: {listen: 'unix:///run/s.sock'}\n")
+
+    code, _, err = run("--config", str(file), "--format", "filter", *options(TLS))
+
+    assert code == 2
+    assert "TLS is for HOST:PORT endpoints" in err
 
 
 def test_a_patch_release_of_the_version_is_the_version(config: str) -> None:

@@ -9,7 +9,7 @@ import yaml
 from sidecar.envoyconf.bootstrap import render_bootstrap
 from sidecar.envoyconf.examples import render_examples
 from sidecar.envoyconf.filter import render_filter
-from sidecar.envoyconf.inputs import EnvoyInputs, Upstream
+from sidecar.envoyconf.inputs import EnvoyInputs, SidecarTls, Upstream
 from sidecar.envoyconf.upstream_cluster import system_ca_bundle
 from sidecar.idempotency.patterns import PathPattern
 from sidecar.idempotency.policy import Match, Mode, Policies, Policy
@@ -105,7 +105,8 @@ def test_several_workers_are_checked_and_stand_in_for_each_other() -> None:
     assert "retry_policy" not in ext_proc(alone)["grpc_service"]
     assert clusters(together)[0]["health_checks"][0]["grpc_health_check"] == {}
     again = ext_proc(together)["grpc_service"]["retry_policy"]
-    assert again["retry_on"] == "connect-failure,refused-stream"
+    assert again["retry_on"] == "reset,cancelled"
+    assert again["host_selection_retry_max_attempts"] == "64", "a dead worker is the least loaded: draw again"
     assert again["retry_back_off"] == {"base_interval": "0.005s"}
 
 
@@ -116,6 +117,49 @@ def test_workers_behind_a_name_are_resolved_and_kept_alive_by_tcp() -> None:
     assert sidecar["dns_lookup_family"] == "V4_PREFERRED"
     assert "tcp_keepalive" in sidecar["upstream_connection_options"]
     assert "connection_keepalive" not in str(sidecar), "a gRPC server takes HTTP/2 pings for abuse"
+
+
+def tls_context(name: str) -> dict[str, Any]:
+    tls = SidecarTls("/ca.pem", "/client.pem", "/client.key", name)
+    inputs = EnvoyInputs(Policies(()), ("sidecar:9000", "sidecar:9001"), sidecar_tls=tls)
+    (cluster,) = yaml.safe_load(render_filter(inputs))["clusters"]
+    found: dict[str, Any] = cluster["transport_socket"]["typed_config"]
+    return found
+
+
+def test_tls_to_the_sidecar_shows_a_certificate_and_speaks_http2() -> None:
+    common = tls_context("sidecar.example")["common_tls_context"]
+
+    assert common["tls_params"] == {
+        "tls_minimum_protocol_version": "TLSv1_2",
+        "tls_maximum_protocol_version": "TLSv1_3",
+    }
+    assert common["tls_certificates"] == [
+        {"certificate_chain": {"filename": "/client.pem"}, "private_key": {"filename": "/client.key"}}
+    ]
+    assert common["validation_context"]["trusted_ca"] == {"filename": "/ca.pem"}
+    assert common["alpn_protocols"] == ["h2"]
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "server_name"),
+    [
+        ("sidecar.example", "DNS", "sidecar.example"),
+        ("192.0.2.7", "IP_ADDRESS", None),
+        ("2001:db8::7", "IP_ADDRESS", None),
+        ("spiffe://example.org/sidecar", "URI", None),
+    ],
+)
+def test_the_sidecar_has_to_be_who_it_is_said_to_be(name: str, kind: str, server_name: str | None) -> None:
+    context = tls_context(name)
+
+    checks = context["common_tls_context"]["validation_context"]
+    assert checks["match_typed_subject_alt_names"] == [{"san_type": kind, "matcher": {"exact": name}}]
+    assert context.get("sni") == server_name, "an IP address or a URI may not be sent as SNI"
+
+
+def test_without_tls_the_sidecar_is_spoken_to_in_the_clear() -> None:
+    assert "transport_socket" not in clusters(bootstrap(endpoints=("sidecar:9000",)))[0]
 
 
 def test_an_http1_upstream_is_given_up_before_it_closes_the_connection() -> None:
