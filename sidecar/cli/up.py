@@ -46,7 +46,7 @@ def up(  # noqa: PLR0913, PLR0917 - an argument is an option of the command line
         str | None,
         typer.Option(
             metavar="IP:PORT",
-            help="Health and metrics of the first worker; the others have the ports above.",
+            help="Health and metrics of the first worker, under /all of every one; the others: ports above.",
             show_default="127.0.0.1:9902",
         ),
     ] = None,
@@ -125,10 +125,11 @@ async def _up(options: "StackOptions", *, as_json: bool) -> None:
 def _welcome(stack: "Stack") -> str:
     store = "an embedded Valkey" if stack.embedded_store else "your store"
     workers = len(stack.admin_urls)
+    metrics = f"{stack.admin_urls[0]}/metrics{'/all' if workers > 1 else ''}"
     headers = """-H 'Content-Type: application/json' -H 'Idempotency-Key: "try-1"'"""
     return (
         f"Ready: {stack.url} puts idempotency in front of {stack.options.upstream} "
-        f"({workers} worker{'s' if workers > 1 else ''}, {store}; metrics at {stack.admin_urls[0]}/metrics). "
+        f"({workers} worker{'s' if workers > 1 else ''}, {store}; metrics at {metrics}). "
         "Ctrl-C stops it all.\n"
         f"Try it, twice: curl -i {stack.url}/ {headers} -d '{{}}'"
     )

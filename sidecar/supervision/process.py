@@ -74,6 +74,7 @@ class Child:
         self._last_lines: deque[str] = deque(maxlen=_LAST_WORDS)
         self._deaths = DeathRecord(spec.restarts)
         self._spawning = asyncio.Lock()
+        self._ended_by_restart = False
         self._stopping = asyncio.Event()
         self._hurrying = asyncio.Event()
 
@@ -92,7 +93,7 @@ class Child:
         await self._until_ready()
 
     async def supervise(self) -> None:
-        """Restart it whenever it dies, until `stop`.
+        """Run it again whenever it dies, or `restart` ended it, until `stop`.
 
         Raises:
             GaveUpError: it died too often.
@@ -101,22 +102,46 @@ class Child:
             ending = await self._ended()
             if self._stopping.is_set():
                 return
-            await self._pause_after(ending)
+            if not self._ended_by_restart:
+                await self._pause_after(ending)
+            self._ended_by_restart = False
             await self._spawn()
             await self._say_when_back()
+
+    async def restart(self, ready: Probe) -> None:
+        """End it in order and wait until what `supervise` runs in its place is ready. That is no death.
+
+        Raises:
+            StartupError: the new one is not ready in time; supervision goes on with it as with any other.
+        """
+        before = self._process
+        if before is not None and before.returncode is None:
+            self._ended_by_restart = True
+            await self._end(before)
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + self.spec.start_within_s
+        reason: str | None = "it does not run"
+        while self._process is before or (reason := await ready()) is not None:
+            if self._stopping.is_set():
+                return
+            if clock() > deadline:
+                raise StartupError(f"{self.spec.name} is not ready after its restart: {reason}")
+            await asyncio.sleep(_PROBE_PAUSE_S)
 
     async def stop(self) -> None:
         """End it: the drain, SIGTERM, and SIGKILL to what is left after the limit. Never raises."""
         self._stopping.set()
         async with self._spawning:  # one that is being spawned right now is stopped as well
             process = self._process
-        if process is None or process.returncode is not None:
-            return
+        if process is not None and process.returncode is None:
+            await self._end(process)
+
+    async def _end(self, process: asyncio.subprocess.Process) -> None:
         await self._drain(process)
-        self._signal(signal.SIGTERM)
+        _signal(process, signal.SIGTERM)
         if not await self._within_limit(process.wait()) and not self._hurrying.is_set():
             self._say(f"{self.spec.name} did not stop within {self.spec.stop_within_s:g} s; killing it")
-        self._signal(signal.SIGKILL)
+        _signal(process, signal.SIGKILL)
         await process.wait()
         await self._finish_reading()
 
@@ -174,7 +199,7 @@ class Child:
         if process is None:
             return "not started"
         status = await process.wait()
-        self._signal(signal.SIGKILL)
+        _signal(process, signal.SIGKILL)
         await self._finish_reading()
         return f"exit status {status}" if status >= 0 else signal.Signals(-status).name
 
@@ -224,22 +249,22 @@ class Child:
         await asyncio.gather(*both, return_exceptions=True)
         return done
 
-    def _signal(self, number: signal.Signals) -> None:
-        """To the whole session it leads: also to what a wrapper script (`--envoy`) started, and left behind.
-
-        Only while it lives or at the moment it ended: a pid is not given out again while a process
-        group bears its number, and where nothing is left of the group, there is nothing to signal.
-        """
-        if self._process is not None:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(self._process.pid, number)
-
     async def _finish_reading(self) -> None:
         """Read what it still had to say; not for ever, as somebody else may hold the pipe open."""
         if self._reading is not None:
             await asyncio.wait({self._reading}, timeout=_LAST_WORDS_WAIT_S)
             self._reading.cancel()
             await asyncio.gather(self._reading, return_exceptions=True)
+
+
+def _signal(process: asyncio.subprocess.Process, number: signal.Signals) -> None:
+    """To the whole session it leads: also to what a wrapper script (`--envoy`) started, and left behind.
+
+    Only while it lives or at the moment it ended: a pid is not given out again while a process
+    group bears its number, and where nothing is left of the group, there is nothing to signal.
+    """
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, number)
 
 
 def _dying_with_this_process(spec: ChildSpec) -> tuple[str, ...]:

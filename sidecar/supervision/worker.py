@@ -5,12 +5,17 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from sidecar.config.loading import Settings
 from sidecar.supervision.ports import Address
 from sidecar.supervision.probes import http_ok
-from sidecar.supervision.process import ChildSpec
+from sidecar.supervision.process import ChildSpec, Probe
 
-_STOP_WITHIN_S = 65.0
-"""A worker bounds its own drain; this is for one that hangs."""
+_HANGS_AFTER_S = 10.0
+
+
+def stop_within_s(settings: Settings) -> float:
+    """How long a worker may take to end, in seconds: its drain, which it bounds itself, and some more."""
+    return settings.drain_s + _HANGS_AFTER_S
 
 
 def worker_name(index: int, workers: int) -> str:
@@ -24,6 +29,11 @@ def worker_argv(config: Path | None, index: int) -> tuple[str, ...]:
     return (sys.executable, "-P", "-m", "sidecar", "serve", "--worker", str(index), *options)
 
 
+def ready(admin: Address) -> Probe:
+    """Asks the worker whose admin listener this is whether its store and its gRPC server answer."""
+    return http_ok(admin, "/readyz")
+
+
 def embedded_worker(
     config: Path | None, environ: Mapping[str, str], admin: Address, index: int, workers: int
 ) -> ChildSpec:
@@ -32,21 +42,21 @@ def embedded_worker(
         name=worker_name(index, workers),
         argv=worker_argv(config, index),
         environ=environ,
-        probe=http_ok(admin, "/readyz"),
-        stop_within_s=_STOP_WITHIN_S,
+        probe=ready(admin),
     )
 
 
-def production_worker(config: Path | None, admin: Address, index: int, workers: int) -> ChildSpec:
+def production_worker(config: Path | None, settings: Settings, index: int) -> ChildSpec:
     """A worker of `serve`: started when it lives, whether its store answers yet or not.
 
     Its log goes straight out, line by line as it is. Should the supervisor be killed, it drains and ends.
     """
+    admin = settings.server.admins[index]
     return ChildSpec(
-        name=worker_name(index, workers),
+        name=worker_name(index, settings.server.workers),
         argv=worker_argv(config, index),
-        probe=http_ok(admin, "/healthz"),
-        stop_within_s=_STOP_WITHIN_S,
+        probe=http_ok(Address(admin.host, admin.port), "/healthz"),
+        stop_within_s=stop_within_s(settings),
         explain=lambda _: "its own last line says why",
         when_orphaned=signal.SIGTERM,
         captured=False,

@@ -13,8 +13,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from sidecar.supervision.ports import Address, resolve
 from tests.stack.children import descendants, is_alive
+from tests.stack.ports import ports_in_a_row
 from tests.stack.valkey import Server
 
 
@@ -45,7 +45,7 @@ def wait_until(condition: Callable[[], bool], what: str, within_s: float = 20) -
 
 @pytest.fixture
 def serving(valkey: Server, tmp_path: Path) -> Iterator[Serving]:
-    ports = resolve(Address("127.0.0.1", 0), "--admin", count=4)
+    ports = ports_in_a_row(4)
     environ = {
         **os.environ,
         "IDEMPOTENCY__SERVER__WORKERS": "2",

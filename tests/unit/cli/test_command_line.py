@@ -1,6 +1,7 @@
 """The command as a person meets it: names, help, exit codes, and no traceback for what can be expected."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -98,6 +99,23 @@ def test_serve_says_in_one_line_why_it_cannot_start(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(composition, "run_worker", cannot)
     result = run("serve")
     assert (result.exit_code, result.stderr) == (1, "cannot listen on 127.0.0.1:80\n")
+
+
+def test_a_worker_does_not_end_at_the_signal_that_is_for_its_supervisor(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from sidecar import app as composition  # noqa: PLC0415 - the same
+
+    answers: list[object] = []
+    before = signal.signal(signal.SIGUSR2, signal.SIG_DFL)
+    try:
+        monkeypatch.setattr(
+            composition, "serve_worker", lambda *_: answers.append(signal.getsignal(signal.SIGUSR2))
+        )
+        assert run("serve").exit_code == 0
+    finally:
+        signal.signal(signal.SIGUSR2, before)
+    assert answers == [signal.SIG_IGN]
 
 
 @pytest.mark.parametrize(("workers", "supervised"), [("1", False), ("3", True)])

@@ -73,7 +73,7 @@ def test_ready_it_names_both_sides_and_how_to_try_it_and_ctrl_c_ends_it_well() -
     ready, try_it = result.stdout.splitlines()
     assert ready == (
         "Ready: http://127.0.0.1:8080 puts idempotency in front of http://127.0.0.1:3000 "
-        "(2 workers, an embedded Valkey; metrics at http://127.0.0.1:9902/metrics). Ctrl-C stops it all."
+        "(2 workers, an embedded Valkey; metrics at http://127.0.0.1:9902/metrics/all). Ctrl-C stops it all."
     )
     assert try_it.startswith("Try it, twice: curl -i http://127.0.0.1:8080/ -H ")
     assert """-H 'Idempotency-Key: "try-1"'""" in try_it

@@ -63,6 +63,19 @@ async def test_a_second_signal_hurries_the_cleaning_up_but_does_not_cut_it_short
     assert steps == ["cleaned up"]
 
 
+async def test_a_signal_with_a_meaning_of_its_own_ends_nothing() -> None:
+    heard = asyncio.Event()
+
+    async def work() -> str:
+        os.kill(os.getpid(), signal.SIGUSR2)
+        await heard.wait()
+        return "done"
+
+    on = {signal.SIGUSR2: heard.set}
+    assert await until_signalled(work(), hurry=hurry_is_not_expected, on=on) == "done"
+    assert signal.getsignal(signal.SIGUSR2) is signal.SIG_DFL
+
+
 async def test_afterwards_signals_are_handled_as_before() -> None:
     async def work() -> None:
         return

@@ -19,6 +19,7 @@ from sidecar.supervision.valkey import embedded_valkey, find_valkey
 from sidecar.supervision.worker import embedded_worker, production_worker
 
 ADMIN = Address("127.0.0.1", 9902)
+TWO_WORKERS = {"IDEMPOTENCY__SERVER__WORKERS": "2"}
 
 
 def executable(path: Path) -> Path:
@@ -135,9 +136,19 @@ def test_a_single_worker_has_no_number() -> None:
 
 
 def test_a_worker_in_production_logs_for_itself_and_drains_when_orphaned() -> None:
-    spec = production_worker(None, ADMIN, 0, 2)
+    spec = production_worker(None, load(None, TWO_WORKERS), 0)
     assert (spec.captured, spec.when_orphaned, spec.environ) == (False, signal.SIGTERM, None)
     assert spec.explain([]) == "its own last line says why"
+
+
+def test_a_worker_is_killed_only_when_it_should_have_drained_long_ago() -> None:
+    patient = {
+        "IDEMPOTENCY__POLICIES__0__EXECUTION": "detached",
+        "IDEMPOTENCY__POLICIES__0__DEADLINE": "5m",
+        "IDEMPOTENCY__ORIGIN__URL": "http://127.0.0.1:1",
+    }
+    assert production_worker(None, load(None, TWO_WORKERS), 1).stop_within_s == 30 + 10
+    assert production_worker(None, load(None, TWO_WORKERS | patient), 1).stop_within_s == 300 + 5 + 10
 
 
 @pytest.mark.parametrize(

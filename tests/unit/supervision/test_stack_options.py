@@ -7,7 +7,7 @@ import pytest
 
 from sidecar.config.errors import ConfigError
 from sidecar.supervision.errors import StartupError, UsageError
-from sidecar.supervision.stack import ORIGIN_URL, Stack, StackOptions
+from sidecar.supervision.stack import ORIGIN_URL, TLS, Stack, StackOptions
 from sidecar.supervision.workspace import PREFIX
 
 UPSTREAM = "http://127.0.0.1:9"
@@ -86,7 +86,16 @@ async def test_a_detached_policy_finds_the_stack_s_own_origin(monkeypatch: pytes
 def test_the_origin_of_a_stack_is_in_its_workspace_whatever_else_is_said() -> None:
     stack = Stack(StackOptions(UPSTREAM, environ={ORIGIN_URL: "http://127.0.0.1:1", "KEPT": "1"}))
     environ = stack._environ(Path("/run/x"))
-    assert environ == {ORIGIN_URL: "unix:///run/x/origin.sock", "KEPT": "1"}
+    assert environ == {ORIGIN_URL: "unix:///run/x/origin.sock", TLS: "null", "KEPT": "1"}
+
+
+async def test_the_tls_of_a_configuration_made_for_production_is_left_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("sidecar.supervision.external_store._ANSWERS_WITHIN_S", 0.1)
+    text = "server: {listen: '0.0.0.0:9000', tls: {certificate: /nowhere}}\nstore: {url: 'redis://127.0.0.1:1/7'}"
+    error = await refusal(StackOptions(UPSTREAM, config_text=text, environ={f"{TLS}__KEY": "/nowhere"}))
+    assert str(error).startswith("the store "), "the configuration is right"
 
 
 async def test_without_an_envoy_nothing_starts() -> None:

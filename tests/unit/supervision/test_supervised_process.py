@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from sidecar.supervision.errors import GaveUpError, StartupError
-from sidecar.supervision.process import Child, ChildSpec
+from sidecar.supervision.process import Child, ChildSpec, always_ready
 from sidecar.supervision.restart import RestartPolicy
 from tests.stack.children import FAILS, IGNORES_SIGTERM, WAITS, eventually, is_alive, python
 
@@ -133,6 +133,90 @@ async def test_one_that_dies_again_and_again_is_given_up() -> None:
         "fake died 3 times within 30 s, the last time with exit status 3: no luck today"
     )
     assert len([line for line in watched.said if "restarting" in line]) == 2
+
+
+async def test_a_restart_ends_it_in_order_and_waits_for_the_next_one() -> None:
+    watched = Watched(spec(WAITS))
+    await watched.child.start()
+    supervision = asyncio.create_task(watched.child.supervise())
+    await watched.up()
+    first = watched.pid
+    asked: list[int] = []
+
+    async def ready() -> str | None:
+        asked.append(watched.pid)
+        return None if len(asked) == 3 else "not yet"
+
+    await watched.child.restart(ready)
+    assert asked == [watched.pid] * 3
+    assert first not in asked
+    assert not is_alive(first)
+    await watched.child.stop()
+    await supervision
+    assert not any("died" in line for line in watched.said)
+
+
+async def test_restarts_are_no_deaths_however_many() -> None:
+    watched = Watched(spec(WAITS))
+    await watched.child.start()
+    supervision = asyncio.create_task(watched.child.supervise())
+    await watched.up()
+    for _ in range(SOON.deaths + 1):
+        watched.printed.clear()
+        await watched.child.restart(always_ready)
+        await watched.up()
+    assert not supervision.done()
+    assert not any("died" in line for line in watched.said), "what ends the old one spares the new one"
+    await watched.child.stop()
+    await supervision
+
+
+async def test_a_death_after_a_restart_is_a_death() -> None:
+    watched = Watched(spec(WAITS))
+    await watched.child.start()
+    supervision = asyncio.create_task(watched.child.supervise())
+    await watched.child.restart(always_ready)
+    os.kill(watched.pid, signal.SIGKILL)
+    await eventually(lambda: any("fake died (SIGKILL)" in line for line in watched.said))
+    await watched.child.stop()
+    await supervision
+
+
+async def test_one_that_is_dead_when_its_restart_is_asked_for_is_waited_for() -> None:
+    watched = Watched(replace(spec(WAITS), restarts=RestartPolicy(first_delay_s=0.2)))
+    await watched.child.start()
+    supervision = asyncio.create_task(watched.child.supervise())
+    first = watched.pid
+    os.kill(first, signal.SIGKILL)
+    await eventually(lambda: len(watched.said) == 1)
+    await watched.child.restart(always_ready)
+    assert watched.pid != first
+    await watched.child.stop()
+    await supervision
+
+
+async def test_one_that_is_not_ready_again_in_time_ends_the_waiting_and_lives_on() -> None:
+    watched = Watched(replace(spec(WAITS), start_within_s=0.3))
+    await watched.child.start()
+    supervision = asyncio.create_task(watched.child.supervise())
+    with pytest.raises(StartupError, match="fake is not ready after its restart: never"):
+        await watched.child.restart(_never)
+    assert is_alive(watched.pid)
+    await watched.child.stop()
+    await supervision
+
+
+async def test_stopping_ends_the_waiting_for_a_restart() -> None:
+    watched = Watched(spec(WAITS))
+    await watched.child.start()
+    supervision = asyncio.create_task(watched.child.supervise())
+    restarting = asyncio.create_task(watched.child.restart(_never))
+    first = watched.pid
+    await eventually(lambda: watched.child.pid not in (None, first))
+    await watched.child.stop()
+    await asyncio.wait_for(restarting, 5)
+    await supervision
+    assert watched.child.pid is None
 
 
 async def test_stopping_sends_sigterm_and_waits() -> None:
