@@ -104,7 +104,7 @@ def test_what_can_do_without_rights_has_none(name: str, services: dict[str, Any]
 
 
 def test_the_grace_period_is_longer_than_the_drain(services: dict[str, Any]) -> None:
-    from sidecar.app import LEAST_DRAIN_S  # noqa: PLC0415 - loads the gRPC server, which the other tests do without
+    from sidecar.config.loading import LEAST_DRAIN_S  # noqa: PLC0415 - loads the gRPC server, which the other tests do without
 
     assert float(services["sidecar"]["stop_grace_period"].removesuffix("s")) > LEAST_DRAIN_S
 
