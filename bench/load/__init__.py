@@ -1,0 +1,1 @@
+"""Load: who sends the requests, and what came back of them."""

@@ -1,0 +1,1 @@
+"""The peers: services that keep idempotency keys in their own process, each in an environment of its own."""

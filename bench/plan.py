@@ -1,0 +1,166 @@
+"""The matrix: which points are measured, together with which, how often."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from functools import cache
+
+from bench.interleaving import Batch, Start, Turn
+from bench.peers import starting
+from bench.peers.starting import PEERS
+from bench.point import Point, Scenario
+from bench.rig import ALONE, CPP_NOOP, NOOP, POLICIES, Rig, Variant
+from bench.subject import Subject
+
+TRANSPORTS = ("native", "grpcio")
+"""All that are measured; the bounds are of the first."""
+NOOP_ASYNCIO = f"{NOOP} asyncio"
+
+CORE = "core"
+KEYLESS = "keyless"
+SIZES = "sizes"
+CONCURRENCY = "concurrency"
+WORKERS = "workers"
+SPECIAL = "waiting and detached"
+HTTP2 = "HTTP/2"
+
+_OF_THE_SIDECAR = (Scenario.NEW, Scenario.REPLAY, Scenario.REPLAY_BODYLESS, Scenario.CONFLICT)
+_SIZES = ((0, 32), (10_000, 32), (1_000_000, 4))
+"""Bytes of the bodies, and how many requests at once."""
+_GUARDED = (starting.IDEMKIT, starting.IDEMGATE, starting.NODE_IDEMPOTENCY)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What one run does."""
+
+    form: str
+    transports: tuple[str, ...]
+    """Those that are measured; the bounds that name none are of the first."""
+    batches: tuple[Batch, ...]
+    paced_rounds: int
+    """Rounds of the latency at a fixed rate; 0: not measured."""
+    thorough: bool
+    """Whether memory and the store's costs are measured on every transport, and of the peers."""
+
+
+def full(transports: tuple[str, ...] = TRANSPORTS) -> Plan:
+    """Everything: about ten minutes."""
+    return Plan(
+        "full",
+        transports,
+        (
+            Batch(CORE, _core(transports), rounds=5),
+            Batch(KEYLESS, _keyless(transports), rounds=14, seconds=1),
+            Batch(SIZES, _sizes(transports), rounds=2),
+            Batch(CONCURRENCY, _concurrency(transports), rounds=2),
+            Batch(WORKERS, _workers(transports), rounds=2),
+            Batch(SPECIAL, _special(transports), rounds=2),
+            Batch(HTTP2, _http2(transports), rounds=2),
+        ),
+        paced_rounds=2,
+        thorough=True,
+    )
+
+
+def short(transports: tuple[str, ...] = TRANSPORTS) -> Plan:
+    """What the bounds need, with fewer rounds: two and a half minutes."""
+    first, *others = transports
+    core = (
+        _turn(ALONE),
+        _turn(NOOP),
+        _turn(CPP_NOOP),
+        *(_turn(first, scenario) for scenario in _OF_THE_SIDECAR[:3]),
+        *(_turn(transport) for transport in others),
+        _turn(starting.FASTAPI),
+        _turn(starting.IDEMKIT),
+    )
+    batches = (Batch(CORE, core, rounds=4), Batch(KEYLESS, _keyless(transports), rounds=8, seconds=1))
+    return Plan("short", transports, batches, paced_rounds=0, thorough=False)
+
+
+@cache
+def start_of(subject: str, scenario: Scenario = Scenario.NEW, workers: int = 1) -> Start:
+    """How to start a subject; the same function for the same subject, so that it is started once."""
+    if subject in TRANSPORTS:
+        variant = Variant(subject, workers, POLICIES.get(scenario, ""))
+        return _sidecar(variant)
+    plain: dict[str, Callable[[Rig], Awaitable[Subject]]] = {
+        ALONE: lambda rig: rig.alone(),
+        NOOP: lambda rig: rig.noop(),
+        NOOP_ASYNCIO: lambda rig: rig.noop("asyncio"),
+    }
+    return (plain | dict(PEERS))[subject]
+
+
+@cache
+def _sidecar(variant: Variant) -> Start:
+    return lambda rig: rig.sidecar(variant)
+
+
+def _turn(
+    subject: str,
+    scenario: Scenario = Scenario.NEW,
+    size: int = 100,
+    concurrency: int = 32,
+    http: int = 1,
+) -> Turn:
+    return Turn(start_of(subject, scenario), Point(subject, scenario, size, concurrency, http))
+
+
+def _core(transports: tuple[str, ...]) -> tuple[Turn, ...]:
+    return (
+        *(_turn(subject) for subject in (ALONE, NOOP, NOOP_ASYNCIO, CPP_NOOP)),
+        *(_turn(transport, scenario) for transport in transports for scenario in _OF_THE_SIDECAR),
+        _turn(starting.FASTAPI),
+        _turn(starting.EXPRESS),
+        *(_turn(peer, scenario) for peer in _GUARDED for scenario in (Scenario.NEW, Scenario.REPLAY)),
+    )
+
+
+def _keyless(transports: tuple[str, ...]) -> tuple[Turn, ...]:
+    return (_turn(ALONE, Scenario.KEYLESS), _turn(transports[0], Scenario.KEYLESS))
+
+
+def _sizes(transports: tuple[str, ...]) -> tuple[Turn, ...]:
+    """Few at once of the largest: 32 would ask whether the store's file takes gigabytes a second."""
+    every = tuple(
+        _turn(subject, size=size, concurrency=concurrency)
+        for size, concurrency in _SIZES
+        for subject in (ALONE, NOOP, *transports)
+    )
+    replays = tuple(
+        _turn(transports[0], Scenario.REPLAY, size, concurrency) for size, concurrency in _SIZES[1:]
+    )
+    return every + replays
+
+
+def _concurrency(transports: tuple[str, ...]) -> tuple[Turn, ...]:
+    subjects = (ALONE, NOOP, *transports)
+    return tuple(_turn(subject, concurrency=count) for count in (1, 256) for subject in subjects)
+
+
+def _workers(transports: tuple[str, ...]) -> tuple[Turn, ...]:
+    return tuple(
+        Turn(
+            start_of(transport, workers=2),
+            Point(Variant(transport, 2).name, Scenario.NEW, concurrency=concurrency),
+        )
+        for concurrency in (32, 256)
+        for transport in transports
+    )
+
+
+def _special(transports: tuple[str, ...]) -> tuple[Turn, ...]:
+    return tuple(
+        _turn(transport, scenario)
+        for transport in transports
+        for scenario in (Scenario.WAITING, Scenario.DETACHED)
+    )
+
+
+def _http2(transports: tuple[str, ...]) -> tuple[Turn, ...]:
+    return (
+        _turn(ALONE, Scenario.KEYLESS, http=2),
+        _turn(transports[0], Scenario.KEYLESS, http=2),
+        _turn(transports[0], Scenario.REPLAY, http=2),
+    )

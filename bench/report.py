@@ -1,0 +1,239 @@
+"""`docs/performance.md` from the results: the same results give the same page."""
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from bench import plan, prose
+from bench.bounds import BOUNDS, Bound, Verdict
+from bench.memory import IN_FLIGHT, UPLOAD_MB
+from bench.peers.starting import PEERS
+from bench.point import Point, Scenario
+from bench.results import PointResult, Results, SoakResult
+from bench.rig import ALONE, CPP_NOOP
+from bench.spread import Spread
+from bench.subject import Role
+
+PAGE = Path(__file__).parent.parent / "docs" / "performance.md"
+_CPU_ROLES = (Role.ENVOY, Role.PROCESSOR, Role.APP, Role.STORE, Role.UPSTREAM)
+_PEERS = [name for name in PEERS if name != CPP_NOOP]
+
+
+def render(results: Results, soak: SoakResult | None) -> str:
+    """The whole page."""
+    sections = (
+        prose.opening(results),
+        _section("What must hold", prose.BOUNDS, _bounds(results)),
+        _section("What a request costs", prose.CORE, _points(results, _of_sidecar)),
+        _section("Next to libraries in the service", prose.PEERS, _points(results, _of_peers)),
+        _section("Larger bodies", prose.SIZES, _points(results, _in(plan.SIZES))),
+        _section(
+            "One request at a time, and 256", prose.CONCURRENCY, _points(results, _in(plan.CONCURRENCY))
+        ),
+        _section("Two workers", prose.WORKERS, _points(results, _in(plan.WORKERS))),
+        _section("Waiting and detached", prose.SPECIAL, _points(results, _in(plan.SPECIAL))),
+        _section("HTTP/2", prose.HTTP2, _points(results, _in(plan.HTTP2))),
+        _section("Latency where nothing is busy", prose.PACED, _paced(results)),
+        _section("The store", prose.STORE, _store(results)),
+        _section("Memory", prose.MEMORY, _memory(results)),
+        _section("Soak", prose.SOAK, _soak(soak)),
+        prose.METHOD,
+        _skipped(results),
+    )
+    return "\n".join(section.strip() + "\n" for section in sections if section)
+
+
+def _section(title: str, text: str, table: str) -> str:
+    return f"## {title}\n\n{text.strip()}\n\n{table}" if table else ""
+
+
+def table(headers: Sequence[str], rows: Iterable[Sequence[str]], *, words: int = 1) -> str:
+    """A Markdown table, the first `words` columns to the left; nothing where there are no rows."""
+    lines = [f"| {' | '.join(row)} |" for row in rows]
+    if not lines:
+        return ""
+    rules = ["---" if column < words else "---:" for column in range(len(headers))]
+    return "\n".join([f"| {' | '.join(headers)} |", f"| {' | '.join(rules)} |", *lines])
+
+
+def number(value: float) -> str:
+    """A value with as many digits as mean something."""
+    if value >= 1000:
+        return f"{value:,.0f}"
+    return f"{value:.3g}" if value < 100 else f"{value:.0f}"
+
+
+def spread(found: Spread | None) -> str:
+    """A median with its extremes; a hyphen for none."""
+    if found is None:
+        return "-"
+    if found.least == found.most:
+        return number(found.median)
+    return f"{number(found.median)} ({number(found.least)} to {number(found.most)})"
+
+
+def _bounds(results: Results) -> str:
+    meanings = {bound.figure: bound for bound in BOUNDS}
+    rows = [_bound(verdict, meanings[verdict.figure]) for verdict in results.bounds]
+    return table(("figure", "what it is", "bound", "aim", "measured", ""), rows, words=2)
+
+
+def _bound(verdict: Verdict, bound: Bound) -> tuple[str, ...]:
+    if verdict.value is None or verdict.least is None or verdict.most is None:
+        measured, outcome = f"not measured: {verdict.reason}", "miss" if verdict.binding else ""
+    else:
+        measured = spread(Spread(verdict.value, verdict.least, verdict.most, 0))
+        outcome = "holds" if verdict.passed else "**missed**" if verdict.binding else "told only"
+    limit = verdict.limit if verdict.binding else ""
+    aim = bound.aim if verdict.binding else bound.limit
+    return (
+        f"`{verdict.figure}`",
+        bound.meaning,
+        limit,
+        "" if aim is None else f"{bound.side} {aim:g}",
+        measured,
+        outcome,
+    )
+
+
+Chosen = Callable[[PointResult], bool]
+
+
+def _of_sidecar(result: PointResult) -> bool:
+    return result.batch in {plan.CORE, plan.KEYLESS} and result.point.subject not in _PEERS
+
+
+def _of_peers(result: PointResult) -> bool:
+    """The peers' rows, and those of the sidecar to compare with."""
+    ours = result.point.subject in {ALONE, plan.TRANSPORTS[0]}
+    compared = result.point.scenario in {Scenario.NEW, Scenario.REPLAY}
+    return result.batch == plan.CORE and (result.point.subject in _PEERS or (ours and compared))
+
+
+def _in(batch: str) -> Chosen:
+    return lambda result: result.batch == batch
+
+
+def _points(results: Results, chosen: Chosen) -> str:
+    found = [result for result in results.points if chosen(result)]
+    roles = [role for role in _CPU_ROLES if any(role in result.cpu_us for result in found)]
+    headers = ("", *(f"{role} µs" for role in roles), "all µs", "requests/s", "p50 ms", "p99 ms")
+    return table(headers, [_point(result, roles, plain=_varies(found)) for result in found])
+
+
+def _varies(found: Sequence[PointResult]) -> set[str]:
+    """Which of a point's coordinates have to stand in its row."""
+    points = [result.point for result in found]
+    return {name for name in ("size", "concurrency") if len({getattr(point, name) for point in points}) > 1}
+
+
+def _point(result: PointResult, roles: Sequence[Role], *, plain: set[str]) -> tuple[str, ...]:
+    cpu = [result.cpu_us.get(role) for role in roles]
+    medians = sum(found.median for found in cpu if found is not None)
+    return (
+        _label(result.point, plain),
+        *(spread(found) for found in cpu),
+        number(medians),
+        spread(result.rate),
+        _milliseconds(result.p50_us),
+        _milliseconds(result.p99_us),
+    )
+
+
+def _label(point: Point, varying: set[str]) -> str:
+    name = f"{point.subject}: {point.scenario}"
+    if "size" in varying:
+        name += f", {_size(point.size)}"
+    if "concurrency" in varying:
+        name += f", {point.concurrency} at once"
+    return name
+
+
+def _size(size: int) -> str:
+    for unit, least in (("MB", 1_000_000), ("kB", 1000)):
+        if size >= least:
+            return f"{size // least} {unit}"
+    return f"{size} B" if size else "no body"
+
+
+def _milliseconds(found: Spread | None) -> str:
+    return "-" if found is None else number(found.median / 1000)
+
+
+def _paced(results: Results) -> str:
+    alone = next((result for result in results.paced if result.subject == ALONE), None)
+    rows = [
+        (
+            result.subject,
+            _milliseconds(result.p50_us),
+            _milliseconds(result.p99_us),
+            "" if alone is None else _added(result.p50_us, alone.p50_us),
+            "" if alone is None else _added(result.p99_us, alone.p99_us),
+        )
+        for result in results.paced
+    ]
+    return table(("new keys", "p50 ms", "p99 ms", "added p50 ms", "added p99 ms"), rows)
+
+
+def _added(found: Spread, base: Spread) -> str:
+    return number((found.median - base.median) / 1000)
+
+
+def _store(results: Results) -> str:
+    rows = [
+        (
+            cost.subject,
+            number(cost.roundtrips_new),
+            number(cost.roundtrips_replay),
+            number(cost.bytes_new),
+            number(cost.bytes_replay),
+            number(cost.record_overhead_bytes),
+        )
+        for cost in results.store
+    ]
+    titles = (
+        "trips, new",
+        "trips, replay",
+        "bytes, new",
+        "bytes, replay",
+        "bytes per record beyond the response",
+    )
+    return table(("", *titles), rows)
+
+
+def _memory(results: Results) -> str:
+    rows = [
+        (
+            use.subject,
+            number(use.rss_idle_mib),
+            number(use.rss_in_flight_mib),
+            number((use.rss_in_flight_mib - use.rss_idle_mib) * 1024 / IN_FLIGHT),
+            number(use.upload_rss_mib),
+        )
+        for use in results.memory
+    ]
+    titles = ("idle, warm MiB", "1,000 in flight MiB", "KiB per exchange", f"{UPLOAD_MB} MB upload adds MiB")
+    return table(("", *titles), rows)
+
+
+def _soak(soak: SoakResult | None) -> str:
+    if soak is None:
+        return ""
+    first, last = soak.readings[0], soak.readings[-1]
+    rows = [
+        ("taken (UTC)", soak.taken),
+        ("transport", soak.transport),
+        ("minutes, of which left out to warm up", f"{soak.minutes:g}, {soak.warm_up_s / 60:.1f}"),
+        ("requests/s, requests", f"{number(soak.rate)}, {soak.requests:,}"),
+        ("resident at the beginning and the end, MiB", f"{first.rss_mib:.2f}, {last.rss_mib:.2f}"),
+        ("slope of the fitted line, MiB/h", f"{soak.slope_mib_per_h:.3f}"),
+        ("descriptors at the beginning and the end", f"{first.descriptors}, {last.descriptors}"),
+        ("slope of their line, per hour", f"{soak.descriptors_per_h:.3f}"),
+    ]
+    return table(("", ""), rows)
+
+
+def _skipped(results: Results) -> str:
+    if not results.skipped:
+        return ""
+    reasons = "\n".join(f"- {what}: {reason}" for what, reason in results.skipped.items())
+    return f"## Left out of this run\n\n{reasons}\n"

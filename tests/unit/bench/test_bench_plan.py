@@ -1,0 +1,71 @@
+"""The matrix."""
+
+import pytest
+
+from bench import plan
+from bench.interleaving import Batch
+from bench.peers import starting
+from bench.plan import Plan
+from bench.point import Point, Scenario
+from bench.rig import ALONE, CPP_NOOP, NOOP
+
+
+def points(chosen: Plan, title: str) -> set[Point]:
+    (batch,) = (batch for batch in chosen.batches if batch.title == title)
+    return {turn.point for turn in batch.turns}
+
+
+def loading_s(batch: Batch) -> int:
+    return batch.rounds * batch.seconds * len(batch.turns)
+
+
+@pytest.mark.parametrize("chosen", [plan.full(), plan.short()], ids=["full", "short"])
+def test_every_form_measures_what_the_bounds_need_in_the_same_rounds(chosen: Plan) -> None:
+    core = points(chosen, plan.CORE)
+
+    needed = {ALONE, NOOP, CPP_NOOP, "native", "grpcio", starting.FASTAPI, starting.IDEMKIT}
+    assert {Point(subject, Scenario.NEW) for subject in needed} <= core
+    assert {Point("native", Scenario.REPLAY), Point("native", Scenario.REPLAY_BODYLESS)} <= core
+    assert {point.subject for point in points(chosen, plan.KEYLESS)} == {ALONE, "native"}
+
+
+@pytest.mark.parametrize("chosen", [plan.full(), plan.short()], ids=["full", "short"])
+def test_no_point_is_measured_twice(chosen: Plan) -> None:
+    everything = [turn.point for batch in chosen.batches for turn in batch.turns]
+
+    assert len(everything) == len(set(everything))
+
+
+def test_the_full_run_covers_sizes_concurrency_workers_and_scenarios() -> None:
+    every = {turn.point for batch in plan.full().batches for turn in batch.turns}
+
+    assert {point.size for point in every} == {0, 100, 10_000, 1_000_000}
+    assert {point.concurrency for point in every} == {1, 4, 32, 256}
+    assert {point.http for point in every} == {1, 2}
+    assert {point.scenario for point in every} == set(Scenario)
+    assert {"native x2", "grpcio x2", starting.IDEMGATE, starting.NODE_IDEMPOTENCY} <= {
+        point.subject for point in every
+    }
+
+
+def test_the_load_of_each_form_leaves_time_for_the_rest() -> None:
+    assert sum(map(loading_s, plan.full().batches)) < 540
+    assert sum(map(loading_s, plan.short().batches)) < 110
+
+
+def test_another_transport_can_be_the_bounded_one() -> None:
+    chosen = plan.short(("grpcio", "native"))
+
+    assert Point("grpcio", Scenario.REPLAY) in points(chosen, plan.CORE)
+    assert Point("native", Scenario.REPLAY) not in points(chosen, plan.CORE)
+
+
+def test_a_subject_is_started_by_one_function_however_often_it_is_asked_for() -> None:
+    assert plan.start_of("native") is plan.start_of("native", Scenario.REPLAY)
+    assert plan.start_of("native") is not plan.start_of("native", Scenario.DETACHED)
+    assert plan.start_of("native") is not plan.start_of("native", workers=2)
+
+
+def test_a_point_is_named_by_all_that_tells_it_from_others() -> None:
+    assert Point("native", Scenario.REPLAY, 0, 256, 2).name == "native replay 0 B c256 h2"
+    assert Point("alone", Scenario.NEW).name == "alone new 100 B c32"

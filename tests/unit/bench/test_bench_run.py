@@ -1,0 +1,115 @@
+"""The steps of a run that can be looked at without one."""
+
+from typing import cast
+
+import pytest
+
+from bench import bounds, plan, run
+from bench.errors import UnavailableError
+from bench.figures import Figures
+from bench.interleaving import Campaign
+from bench.measure import Meter
+from bench.peers.starting import PEERS
+from bench.point import Point
+from bench.rig import Rig
+from bench.spread import Spread
+from bench.subject import Subject
+from tests.unit.bench.fabricated_results import core_samples, keyless_samples, soak
+
+
+class EmptyRig:
+    """A rig on which nothing can be started."""
+
+    store_url = "redis://127.0.0.1:1/0"
+
+    async def sidecar(self, _: object) -> Subject:
+        raise UnavailableError("this build has no sidecar")
+
+    async def alone(self) -> Subject:
+        raise UnavailableError("there is no Envoy")
+
+    noop = peer = alone
+
+
+@pytest.fixture
+def campaign() -> Campaign:
+    return Campaign(cast("Rig", EmptyRig()), cast("Meter", None), lambda _: None)
+
+
+def test_the_full_form_judges_the_soak_and_the_short_form_does_not() -> None:
+    figures = Figures({"soak_slope_mib_per_h": Spread.of([5.0])})
+
+    full = run._verdicts(figures, plan.full())
+    short = run._verdicts(figures, plan.short())
+
+    assert [verdict.figure for verdict in bounds.misses(full, unmeasured=False)] == ["soak_slope_mib_per_h"]
+    assert bounds.misses(short, unmeasured=False) == []
+
+
+def test_the_short_form_widens_what_is_timed() -> None:
+    figures = Figures({"new_vs_noop": Spread.of([0.4]), "roundtrips_new": Spread.of([2.1])})
+
+    short = {verdict.figure: verdict for verdict in run._verdicts(figures, plan.short())}
+
+    assert short["new_vs_noop"].passed is True
+    assert short["new_vs_noop"].bound == pytest.approx(0.4375)
+    assert short["roundtrips_new"].passed is False
+
+
+def test_the_last_soak_is_a_figure_of_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept, none = Figures(), Figures()
+
+    monkeypatch.setattr(run, "load_soak", soak)
+    run._add_soak(kept)
+    monkeypatch.setattr(run, "load_soak", lambda: None)
+    run._add_soak(none)
+
+    assert kept.values["soak_slope_mib_per_h"].median == 0.125
+    assert none.reasons["soak_slope_mib_per_h"] == "there was no soak yet: make soak"
+
+
+def test_latency_at_a_rate_has_a_median_of_each_rounds_percentiles() -> None:
+    result = run._paced_result("native", [[0.001] * 99 + [0.010], [0.003] * 99 + [0.030]])
+
+    assert (result.subject, result.rate) == ("native", run.PACED_RATE)
+    assert result.p50_us == Spread(2000, 1000, 3000, 2)
+    assert result.p99_us == Spread(20_000, 10_000, 30_000, 2)
+
+
+def test_points_keep_the_order_of_the_batches() -> None:
+    results = run._points({plan.CORE: core_samples(), plan.KEYLESS: keyless_samples()})
+
+    expected: list[Point] = [*core_samples(), *keyless_samples()]
+    assert [result.point for result in results] == expected
+    assert [result.batch for result in results] == [plan.CORE] * 9 + [plan.KEYLESS] * 2
+
+
+async def test_what_cannot_be_started_is_skipped_with_its_reason_and_the_run_goes_on(
+    campaign: Campaign,
+) -> None:
+    chosen = plan.short()
+
+    assert await run._costs(campaign, chosen) == ()
+    assert await run._uses(campaign, chosen) == ()
+    assert campaign.skipped == {"native": "this build has no sidecar"}
+
+
+async def test_a_whole_run_on_a_machine_that_has_nothing_tells_why_each_figure_is_missing(
+    campaign: Campaign, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "find_wrk", lambda: "/usr/bin/wrk")
+    monkeypatch.setattr("bench.plan.PEERS", dict.fromkeys(PEERS, _no_peer))
+    plan.start_of.cache_clear()
+
+    results = await run.carry_out(campaign.rig, plan.short(), lambda _: None)
+
+    plan.start_of.cache_clear()
+    assert results.points == ()
+    assert {verdict.passed for verdict in results.bounds} == {None}
+    by_figure = {verdict.figure: verdict.reason for verdict in results.bounds}
+    assert by_figure["new_vs_noop"] == "this build has no sidecar"
+    assert by_figure["upload_rss_mib"] == "this build has no sidecar"
+
+
+async def _no_peer(_: Rig) -> Subject:
+    raise UnavailableError("nothing can be installed here")
