@@ -10,7 +10,11 @@ from envoy_data_plane.envoy.config.core.v3 import (
     RetryPolicyRetryHostPredicate,
     TypedExtensionConfig,
 )
-from envoy_data_plane.envoy.extensions.common.matching.v3 import ExtensionWithMatcher
+from envoy_data_plane.envoy.config.route.v3 import FilterConfig
+from envoy_data_plane.envoy.extensions.common.matching.v3 import (
+    ExtensionWithMatcher,
+    ExtensionWithMatcherPerRoute,
+)
 from envoy_data_plane.envoy.extensions.filters.http.ext_proc.v3 import (
     ExternalProcessor,
     ProcessingMode,
@@ -28,7 +32,10 @@ from sidecar.envoyconf.origin_listener import origin_listener
 from sidecar.envoyconf.sidecar_cluster import SIDECAR_CLUSTER, sidecar_cluster
 from sidecar.envoyconf.timing import max_message_timeout_ms, message_timeout_ms, stream_idle_ms
 from sidecar.envoyconf.typed import Plain, milliseconds, plain, to_yaml
+from sidecar.exchange.core import ATTEMPT
+from sidecar.idempotency.policy import Mode
 
+_FILTER = "idempotency"
 _RESPONSE_ATTRIBUTES = [
     "response.code_details",
     "response.flags",
@@ -97,11 +104,26 @@ def render_filter(inputs: EnvoyInputs) -> str:
     return to_yaml(header, entries)
 
 
-def idempotency_filter(inputs: EnvoyInputs) -> HttpFilter:
-    """The entry for `http_filters`."""
+def idempotency_filter(inputs: EnvoyInputs, *, disabled: bool = False) -> HttpFilter:
+    """The entry for `http_filters`; where it is `disabled`, routes enable it (see `enabled_by_header`)."""
     inner = TypedExtensionConfig(name="envoy.filters.http.ext_proc", typed_config=Any.pack(_ext_proc(inputs)))
     matched = ExtensionWithMatcher(extension_config=inner, xds_matcher=skip_matcher(inputs.policies))
-    return HttpFilter(name="idempotency", typed_config=Any.pack(matched))
+    return HttpFilter(name=_FILTER, typed_config=Any.pack(matched), disabled=disabled)
+
+
+def enabled_by_header(inputs: EnvoyInputs) -> dict[str, dict[str, Any]]:
+    """By the name of a header, what routes tell filters of requests that have it; empty: no header decides.
+
+    To have the filter ask its matcher about every request costs Envoy some microseconds for each, most of
+    them for making the filter. Where no policy demands a key, a request without any of these headers needs
+    no sidecar, and the route it takes does without the filter. With one of them, the matcher decides.
+    """
+    enforcing = [policy for policy in inputs.policies.policies if policy.mode is not Mode.OFF]
+    if any(policy.key.required for policy in enforcing):
+        return {}
+    matcher = ExtensionWithMatcherPerRoute(xds_matcher=skip_matcher(inputs.policies))
+    told = {_FILTER: Any.pack(FilterConfig(config=Any.pack(matcher)))}
+    return dict.fromkeys([*(policy.key.header for policy in enforcing), ATTEMPT], told)
 
 
 def _ext_proc(inputs: EnvoyInputs) -> ExternalProcessor:

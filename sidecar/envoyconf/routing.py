@@ -1,6 +1,10 @@
 """What both listeners have in common: the one route to the upstream, and the router at its end."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 from envoy_data_plane.envoy.config.route.v3 import (
+    HeaderMatcher,
     RetryPolicy,
     Route,
     RouteAction,
@@ -22,12 +26,21 @@ from sidecar.envoyconf.upstream_cluster import UPSTREAM_CLUSTER
 from sidecar.exchange.core import ATTEMPT
 
 
-def routes(name: str, upstream: Upstream) -> RouteConfiguration:
-    """One route for everything, as the configuration `name`.
+def routes(
+    name: str, upstream: Upstream, enabled: Mapping[str, dict[str, Any]] = MappingProxyType({})
+) -> RouteConfiguration:
+    """The routes to the one upstream, as the configuration `name`.
 
     `idempotency_attempt` is taken off: CGI and WSGI cannot tell it from `idempotency-attempt`, the sidecar's.
+
+    Args:
+        name: The configuration's.
+        upstream: Where everything goes.
+        enabled: By the name of a header, what filters are told of requests that have it: it enables those
+            that are disabled otherwise.
     """
-    host = VirtualHost(name="upstream", domains=["*"], routes=[_route(upstream)])
+    told_apart = [_route(upstream, header, filters) for header, filters in enabled.items()]
+    host = VirtualHost(name="upstream", domains=["*"], routes=[*told_apart, _route(upstream)])
     return RouteConfiguration(
         name=name, virtual_hosts=[host], request_headers_to_remove=[ATTEMPT.replace("-", "_")]
     )
@@ -46,7 +59,7 @@ def request_id() -> RequestIdExtension:
     return RequestIdExtension(typed_config=Any.pack(config))
 
 
-def _route(upstream: Upstream) -> Route:
+def _route(upstream: Upstream, header: str | None = None, filters: dict[str, Any] | None = None) -> Route:
     """To the upstream, without a limit on the whole call: a timeout of Envoy's makes an outcome unknown.
 
     Retries are for `refused-stream` only, where HTTP/2 itself says that the request was not processed. Not
@@ -66,4 +79,7 @@ def _route(upstream: Upstream) -> Route:
         timeout=seconds(0),
         retry_policy=RetryPolicy(retry_on="refused-stream", num_retries=1),
     )
-    return Route(name="everything", match=RouteMatch(prefix="/"), route=action)
+    if header is None:
+        return Route(name="everything", match=RouteMatch(prefix="/"), route=action)
+    match = RouteMatch(prefix="/", headers=[HeaderMatcher(name=header, present_match=True)])
+    return Route(name=f"with {header}", match=match, route=action, typed_per_filter_config=filters or {})

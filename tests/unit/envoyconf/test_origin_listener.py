@@ -100,11 +100,16 @@ def test_a_detached_policy_needs_an_origin() -> None:
         inputs(DETACHED, origin=None)
 
 
-def test_it_has_the_routes_of_the_main_listener_and_not_its_filter() -> None:
+def test_it_has_the_route_of_the_main_listener_and_not_its_filter() -> None:
     main, origin = map(manager, listeners(inputs(DETACHED)))
+    (route,) = origin["route_config"]["virtual_hosts"][0]["routes"]
 
-    for part in ("virtual_hosts", "request_headers_to_remove"):
-        assert origin["route_config"][part] == main["route_config"][part]
+    assert route == main["route_config"]["virtual_hosts"][0]["routes"][-1]
+    assert route["match"] == {"prefix": "/"}
+    assert (
+        origin["route_config"]["request_headers_to_remove"]
+        == main["route_config"]["request_headers_to_remove"]
+    )
     assert [entry["name"] for entry in origin["http_filters"]] == [
         "envoy.filters.http.header_mutation",
         "envoy.filters.http.router",

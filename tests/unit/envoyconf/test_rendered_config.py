@@ -12,7 +12,7 @@ from sidecar.envoyconf.filter import render_filter
 from sidecar.envoyconf.inputs import EnvoyInputs, SidecarTls, Upstream
 from sidecar.envoyconf.upstream_cluster import system_ca_bundle
 from sidecar.idempotency.patterns import PathPattern
-from sidecar.idempotency.policy import Match, Mode, Policies, Policy
+from sidecar.idempotency.policy import KeySource, Match, Mode, Policies, Policy
 
 BY_PATH = Policy("payments", match=Match(paths=(PathPattern("/v1/payments"),)))
 SOCKETS = ("unix:/run/a.sock.0", "unix:/run/a.sock.1")
@@ -275,3 +275,62 @@ def test_the_inputs_load_without_envoys_types() -> None:
         [sys.executable, "-c", program], check=True, capture_output=True, text=True
     ).stdout
     assert printed.strip() == "False"
+
+
+# --- Which requests meet the filter at all
+
+
+def routes(rendered: dict[str, Any]) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = manager(rendered)["route_config"]["virtual_hosts"][0]["routes"]
+    return found
+
+
+def told_apart(rendered: dict[str, Any]) -> list[str]:
+    """The headers that enable the filter, in the order of the routes."""
+    return [route["match"]["headers"][0]["name"] for route in routes(rendered)[:-1]]
+
+
+def test_where_no_key_is_demanded_only_requests_with_a_key_or_an_attempt_meet_the_filter() -> None:
+    orders = Policy("orders", key=KeySource(header="x-order-key"))
+    rendered = bootstrap(policies=(orders, Policy("default")))
+
+    assert manager(rendered)["http_filters"][0]["disabled"] is True
+    assert told_apart(rendered) == ["x-order-key", "idempotency-key", "idempotency-attempt"]
+    assert routes(rendered)[-1]["match"] == {"prefix": "/"}
+    assert "typed_per_filter_config" not in routes(rendered)[-1]
+
+
+def test_a_route_that_enables_the_filter_changes_nothing_else_and_leaves_the_decision_to_the_matcher() -> (
+    None
+):
+    rendered = bootstrap(policies=(Policy("default"),))
+    matcher = manager(rendered)["http_filters"][0]["typed_config"]["xds_matcher"]
+
+    *enabling, everything = routes(rendered)
+    assert len(enabling) == 2
+    for found in enabling:
+        assert found["match"]["prefix"] == "/"
+        assert found["match"]["headers"][0]["present_match"] is True
+        assert found["route"] == everything["route"]
+        assert found["typed_per_filter_config"]["idempotency"]["config"]["xds_matcher"] == matcher
+
+
+def test_where_a_policy_demands_a_key_every_request_meets_the_filter() -> None:
+    demanding = Policy("payments", key=KeySource(required=True))
+    rendered = bootstrap(policies=(demanding, Policy("default")))
+
+    assert "disabled" not in manager(rendered)["http_filters"][0]
+    assert told_apart(rendered) == []
+
+
+def test_a_policy_that_is_off_demands_nothing_and_enables_nothing() -> None:
+    off = Policy("off", mode=Mode.OFF, key=KeySource(header="x-off", required=True))
+    rendered = bootstrap(policies=(off, Policy("default")))
+
+    assert told_apart(rendered) == ["idempotency-key", "idempotency-attempt"]
+
+
+def test_a_filter_for_other_peoples_routes_is_never_disabled() -> None:
+    entry = yaml.safe_load(render_filter(EnvoyInputs(Policies((Policy("default"),)), SOCKETS)))
+
+    assert "disabled" not in entry["http_filters"][0]
