@@ -45,6 +45,7 @@ from sidecar.exchange.events import (
 from sidecar.exchange.machine import Exchange, ProtocolViolation
 from sidecar.exchange.states import TIMED, State
 from sidecar.extproc.codec import UndecodableMessageError, decode, encode
+from sidecar.extproc.errand import Errand
 from sidecar.extproc.timers import Timer, Timers
 from sidecar.extproc.transport.port import Stream
 
@@ -115,7 +116,7 @@ class Driver:
         self._perform = perform
         self._observer = observer
         self._loop = timers.loop
-        self._pending: set[_Task] = set()
+        self._pending = 0
         self._timers = timers
         self._timer: Timer | None = None
         self._wait: _Task | None = None
@@ -174,7 +175,7 @@ class Driver:
     # --- Its effects
 
     def _await_owner(self, effect: AwaitOwner) -> None:
-        self._wait = self._ask(effect)
+        self._wait = self._ask_at_length(effect)
 
     def _extend_timeout(self, effect: ExtendTimeout) -> None:
         self._send(encode(effect))
@@ -208,22 +209,33 @@ class Driver:
                 self._stream.send(message)
 
     # --- Store and origin. Calls to them live longer than the stream: nothing after the last answer is safe
-    # from cancellation, so they are tasks of their own.
+    # from cancellation, so nothing of the stream's ends them.
 
-    def _ask(self, effect: StoreEffect | Execute) -> _Task:
+    def _ask(self, effect: StoreEffect) -> None:
+        self._pending += 1
+        Errand(self._perform(effect), self._on_answer, self._loop)
+
+    def _ask_at_length(self, effect: AwaitOwner | Execute) -> _Task:
+        """What takes long needs time-outs, and may be called off: a task."""
+        self._pending += 1
         task = self._loop.create_task(self._perform(effect))
-        self._pending.add(task)
-        task.add_done_callback(self._on_answer)
+        task.add_done_callback(self._on_task)
         return task
 
-    def _on_answer(self, task: _Task) -> None:
-        self._pending.discard(task)
-        if not task.cancelled():
+    def _on_task(self, task: _Task) -> None:
+        if task.cancelled():
+            self._on_answer(None, None)
+        else:
             error = task.exception()
-            if error is None:
-                self._feed(task.result())
-            else:
-                self._fail("internal error", error if isinstance(error, Exception) else None)
+            self._on_answer(None if error else task.result(), error)
+
+    def _on_answer(self, event: StoreEvent | OriginEvent | None, error: BaseException | None) -> None:
+        """What was asked has come back: with an event, with a bug, or with nothing, as it was called off."""
+        self._pending -= 1
+        if error is not None:
+            self._fail("internal error", error if isinstance(error, Exception) else None)
+        elif event is not None:
+            self._feed(event)
         if self._ended:
             self._close_when_done()
 
@@ -252,7 +264,8 @@ _PHASES: dict[type[EnvoyEvent], str] = {
 """What the metrics call the phase of a message."""
 
 _ACTS: dict[type[Effect], str] = {
-    **dict.fromkeys((TakeClaim, Renew, Complete, Release, MarkUnknown, NoteFingerprint, Execute), "_ask"),
+    **dict.fromkeys((TakeClaim, Renew, Complete, Release, MarkUnknown, NoteFingerprint), "_ask"),
+    Execute: "_ask_at_length",
     AwaitOwner: "_await_owner",
     ExtendTimeout: "_extend_timeout",
     WaitAtMost: "_wait_at_most",

@@ -124,11 +124,15 @@ class RedisStore:
             except NoScriptError:
                 # Nothing has run: this server is new. EVAL runs the script, and the server keeps it. Commands
                 # that were on their way meanwhile do the same, each for itself: a few kilobytes each, once.
-                # The operation's time goes on; only here a timer of its own is needed for it.
-                async with asyncio.timeout(began + self._timeout_ms / 1000 - time.monotonic()):
-                    return await self._commands.call(("EVAL", script.text, *operands))
+                left_s = began + self._timeout_ms / 1000 - time.monotonic()
+                return await asyncio.create_task(self._evaluate(script, operands, left_s))
         except (RedisError, OSError, OverloadError) as error:  # TimeoutError is an OSError
             raise self._port_error(script.name, error) from None
+
+    async def _evaluate(self, script: Script, operands: tuple[Argument, ...], within_s: float) -> object:
+        """The operation's time goes on: here, and only here, it needs a timer of its own, and so a task."""
+        async with asyncio.timeout(within_s):
+            return await self._commands.call(("EVAL", script.text, *operands))
 
     def _port_error(self, operation: str, error: RedisError | OSError | OverloadError) -> StoreError:
         if isinstance(error, OverloadError):
