@@ -17,6 +17,9 @@ def frame(*pieces: bytes) -> bytes:
     return b"".join([part for piece in pieces for part in (_LENGTH(len(piece)), piece)])
 
 
+_ONE, _KEY = frame(b"1"), frame(b"key")
+
+
 @dataclass(frozen=True, slots=True)
 class ScopePart:
     """One part of a scope: `kind` is host, method, path or header; `name` the header's, lower-case."""
@@ -66,7 +69,10 @@ def record_id(parts: tuple[ScopePart, ...], request: Request, key: str) -> str:
     framed = [_VERSION]
     for part in parts:
         found = part.values(request)
-        framed.append(part.frame)
-        framed.append(frame(b"%d" % len(found), *found))
-    framed.append(frame(b"key", key.encode()))
+        if len(found) == 1:
+            framed += (part.frame, _ONE, _LENGTH(len(found[0])), found[0])
+        else:
+            framed += (part.frame, frame(b"%d" % len(found), *found))
+    encoded = key.encode()
+    framed += (_KEY, _LENGTH(len(encoded)), encoded)
     return hashlib.sha256(b"".join(framed)).hexdigest()
