@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import cache
 
+from bench import noop
 from bench.interleaving import Batch, Start, Turn
 from bench.peers import starting
 from bench.peers.starting import PEERS
@@ -13,7 +14,7 @@ from bench.subject import Subject
 
 TRANSPORTS = ("native", "grpcio")
 """All that are measured; the bounds are of the first."""
-NOOP_ASYNCIO = f"{NOOP} asyncio"
+NOOP_TUNED = f"{NOOP} {noop.TUNED}"
 
 CORE = "core"
 KEYLESS = "keyless"
@@ -87,7 +88,7 @@ def start_of(subject: str, scenario: Scenario = Scenario.NEW, workers: int = 1) 
     plain: dict[str, Callable[[Rig], Awaitable[Subject]]] = {
         ALONE: lambda rig: rig.alone(),
         NOOP: lambda rig: rig.noop(),
-        NOOP_ASYNCIO: lambda rig: rig.noop("asyncio"),
+        NOOP_TUNED: lambda rig: rig.noop(noop.TUNED),
     }
     return (plain | dict(PEERS))[subject]
 
@@ -109,7 +110,7 @@ def _turn(
 
 def _core(transports: tuple[str, ...]) -> tuple[Turn, ...]:
     return (
-        *(_turn(subject) for subject in (ALONE, NOOP, NOOP_ASYNCIO, CPP_NOOP)),
+        *(_turn(subject) for subject in (ALONE, NOOP, NOOP_TUNED, CPP_NOOP)),
         *(_turn(transport, scenario) for transport in transports for scenario in _OF_THE_SIDECAR),
         _turn(starting.FASTAPI),
         _turn(starting.EXPRESS),

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from bench import envoy
 from bench.errors import UnavailableError
+from bench.noop import PLAIN
 from bench.point import Scenario
 from bench.subject import Role, Subject
 from sidecar.config.endpoint import Endpoint
@@ -110,10 +111,10 @@ class Rig:
             self._subjects[name] = Subject(name, f"http://{port}", processes, f"http://{port}")
         return self._subjects[name]
 
-    async def noop(self, loop: str = "uvloop") -> Subject:
-        """Envoy with the no-op processor on grpc.aio: the reference, or the same on asyncio's own loop."""
-        name = NOOP if loop == "uvloop" else f"{NOOP} {loop}"
-        return await self.processor(name, (sys.executable, "-m", "bench.noop", loop))
+    async def noop(self, kind: str = PLAIN) -> Subject:
+        """Envoy with the no-op processor on grpc.aio: the reference, or the one tuned to cost the least."""
+        name = NOOP if kind == PLAIN else f"{NOOP} {kind}"
+        return await self.processor(name, (sys.executable, "-m", "bench.noop", kind))
 
     async def sidecar(self, variant: Variant) -> Subject:
         """Envoy with the sidecar.

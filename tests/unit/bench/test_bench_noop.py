@@ -1,8 +1,10 @@
-"""The no-op processor knows a message by its first byte."""
+"""The no-op processors answer each message with the continuation of its phase."""
+
+from collections.abc import AsyncIterator
 
 import pytest
 
-from bench.noop import continuations
+from bench.noop import PLAIN, TUNED, continuations, handler, plain
 from sidecar.extproc.wire import ext_proc_pb2 as pb
 
 PHASES = ("request_headers", "request_body", "response_headers", "response_body")
@@ -22,3 +24,20 @@ def test_each_phase_is_answered_by_its_own_continuation(phase: str) -> None:
 
 def test_no_two_phases_share_a_first_byte() -> None:
     assert len(continuations()) == len(PHASES)
+
+
+async def test_the_plain_one_answers_each_message_with_its_continuation() -> None:
+    async def requests() -> AsyncIterator[pb.ProcessingRequest]:
+        for phase in PHASES:
+            request = pb.ProcessingRequest()
+            getattr(request, phase).SetInParent()
+            yield request
+
+    answers = [answer async for answer in plain(requests(), None)]
+
+    assert [answer.WhichOneof("response") for answer in answers] == list(PHASES)
+
+
+def test_only_the_tuned_one_does_without_messages() -> None:
+    assert handler(PLAIN).request_deserializer is not None
+    assert handler(TUNED).request_deserializer is None
