@@ -4,8 +4,9 @@ import re
 from urllib.parse import urlsplit
 
 from sidecar.config.errors import RefusedError, quoted
-from sidecar.config.kinds import NOT_YET, Kind, near
+from sidecar.config.kinds import NOT_YET, Kind, near, one_of
 from sidecar.idempotency.fields import HOP_BY_HOP
+from sidecar.idempotency.grpc import GrpcStatus
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}")
 _LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
@@ -103,16 +104,22 @@ def scope_part() -> Kind[str]:
 
 
 def outcome_key() -> Kind[str]:
-    """What an override of an outcome is for: a status or a class of them."""
+    """What an override of an outcome is for: an HTTP status or a class of them, or a gRPC status by name."""
+    calls = tuple(f"grpc:{status.name}" for status in GrpcStatus)
 
     def parse(given: str) -> str:
-        if given.startswith("grpc:"):
-            raise RefusedError(f"{quoted(given)} is {NOT_YET}")
-        if _OUTCOME_KEY.fullmatch(given) is None:
+        if given.startswith("grpc:") and given not in calls:
+            raise RefusedError(f"{quoted(given)} is no status of gRPC", one_of(calls))
+        if given not in calls and _OUTCOME_KEY.fullmatch(given) is None:
             raise RefusedError(f"{quoted(given)} is not a status or a class of them")
         return given
 
-    return Kind("a status", "a status from 200 to 599, or a class: 2xx, 3xx, 4xx or 5xx", parse)
+    return Kind(
+        "a status",
+        "a status from 200 to 599, a class (2xx, 3xx, 4xx or 5xx), or grpc: and a status of gRPC, such as "
+        "grpc:UNAVAILABLE",
+        parse,
+    )
 
 
 def web_url() -> Kind[str]:

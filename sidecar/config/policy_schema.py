@@ -135,7 +135,8 @@ class PolicySection(Section):
         default=Execution.INLINE,
         description="`inline`: Envoy forwards the request, the response is captured on its way back; when "
         "the client goes away, the call is cancelled and its outcome unknown. `detached`: the sidecar reads "
-        "the request and makes the call itself, at `origin.url`; the client may go away.",
+        "the request and makes the call itself, at `origin.url`; the client may go away; gRPC calls with a "
+        "key are refused.",
     )
     deadline_ms: Annotated[int, duration("1s", "1h")] = Field(
         default=60_000,
@@ -169,8 +170,8 @@ class PolicySection(Section):
     )
     outcomes: dict[OutcomeKey, OutcomeValue] = Field(
         default={},
-        description='Overrides of the outcome by status or class, such as `{"503": record, "5xx": release}`; '
-        "the status wins over the class.",
+        description='Overrides of the outcome by status or class, such as `{"503": record, "5xx": release}` '
+        '(the status wins over the class), and of gRPC calls by theirs: `{"grpc:ABORTED": release}`.',
     )
     max_request_body: Annotated[int, size("0", "1GiB")] = Field(
         default=10_485_760,

@@ -1,5 +1,6 @@
 """The request's head and the store's answer to its claim: what is to be done with this request."""
 
+from sidecar.exchange.call import Call
 from sidecar.exchange.core import ATTEMPT, SLACK_MS, Core, Effects, present
 from sidecar.exchange.effects import (
     AwaitOwner,
@@ -25,8 +26,9 @@ from sidecar.idempotency.claim import Claim
 from sidecar.idempotency.fields import content_length
 from sidecar.idempotency.fingerprint import Fingerprinter
 from sidecar.idempotency.key import find_key
-from sidecar.idempotency.policy import Execution
+from sidecar.idempotency.policy import Execution, Policy
 from sidecar.idempotency.problem import (
+    CallNotDetachable,
     InProgress,
     KeyExpired,
     KeyInvalid,
@@ -55,6 +57,9 @@ class Admission(Core):
             if key is None:
                 return self._pass_untouched()
             _check_protectable(request)
+            if request.may_be_grpc:
+                _check_call_protectable(request, policy)
+                self._grpc_call = Call(is_open=self._request_has_body)
         except Problem as problem:
             return self._refuse(problem)
         self._claim = Claim(
@@ -157,5 +162,14 @@ def _check_protectable(request: Request) -> None:
         raise KeyInvalid(
             "A request that upgrades its connection cannot have an idempotency key; leave one of them out."
         )
-    if request.is_grpc:
-        raise KeyInvalid("gRPC calls cannot have an idempotency key in this version; leave it out.")
+
+
+def _check_call_protectable(request: Request, policy: Policy) -> None:
+    """The same for what an upstream may take for a gRPC call."""
+    if not request.is_grpc:
+        raise KeyInvalid(
+            "A request of this content-type, gRPC-Web for one, cannot have an idempotency key; "
+            "allowed for gRPC: application/grpc, or application/grpc+ and a format."
+        )
+    if policy.execution is Execution.DETACHED:
+        raise CallNotDetachable

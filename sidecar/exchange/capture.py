@@ -2,6 +2,7 @@
 
 from sidecar.exchange.events import ResponseHeaders
 from sidecar.idempotency.fields import Fields, content_length, first, values
+from sidecar.idempotency.grpc import BINARY
 from sidecar.idempotency.policy import Policy
 from sidecar.idempotency.record import Record
 from sidecar.idempotency.replay import storable
@@ -14,15 +15,16 @@ class Capture:
     cannot be replayed.
     """
 
-    __slots__ = ("_excluded", "_head", "_kept", "_left", "_limit", "_seen")
+    __slots__ = ("_excluded", "_kept", "_left", "_limit", "_of_call", "_seen", "head")
 
-    def __init__(self, head: ResponseHeaders, policy: Policy) -> None:
-        self._head = head
+    def __init__(self, head: ResponseHeaders, policy: Policy, *, of_call: bool = False) -> None:
+        self.head = head
+        self._of_call = of_call
         self._excluded = policy.exclude_response_headers
         self._limit = policy.max_response_body
         self._kept: bytearray | None = bytearray()
         self._seen = 0
-        self._left = _content_length(head)
+        self._left = _content_length(head, of_call=of_call)
 
     def feed(self, data: bytes) -> None:
         """Take in the next bytes of the response body."""
@@ -35,7 +37,7 @@ class Capture:
             self._kept += data
 
     def let_go(self) -> None:
-        """Keep nothing of the body: it is too large."""
+        """Keep nothing of the body: it is too large, or will never be given again."""
         self._kept = None
 
     @property
@@ -52,15 +54,18 @@ class Capture:
     def record(self, fingerprint: bytes | None, trailers: Fields = ()) -> Record:
         """The record of the finished response.
 
-        It cannot be replayed without a fingerprint; nor with both trailers and several Set-Cookie, for which
-        Envoy has no form of reply that loses neither.
+        It cannot be replayed without a fingerprint; nor where Envoy has no form of reply that loses nothing
+        of it: a streamed one keeps the last of several fields of one name, an immediate one has no trailers.
         """
-        headers = storable(self._head.headers, self._excluded)
+        headers = storable(self.head.headers, self._excluded)
         kept_trailers = storable(trailers, self._excluded)
-        lossless = not kept_trailers or len(values(headers, "set-cookie")) < 2
+        if self._of_call:
+            lossless = _is_joinable(headers) and _is_joinable(kept_trailers)
+        else:
+            lossless = not kept_trailers or len(values(headers, "set-cookie")) < 2
         kept = self._kept if fingerprint is not None and lossless else None
         return Record(
-            status=self._head.status,
+            status=self.head.status,
             headers=headers,
             body=bytes(kept or b""),
             trailers=kept_trailers,
@@ -69,6 +74,21 @@ class Capture:
         )
 
 
-def _content_length(head: ResponseHeaders) -> int | None:
-    """The length after which the response is complete; None where only its end can tell."""
-    return None if first(head.headers, "trailer") is not None else content_length(head.headers)
+def _content_length(head: ResponseHeaders, *, of_call: bool) -> int | None:
+    """The length after which the response is complete; None where only its end can tell.
+
+    A gRPC call is complete with its trailers, which need no announcement.
+    """
+    if (of_call and head.status == 200) or first(head.headers, "trailer") is not None:
+        return None
+    return content_length(head.headers)
+
+
+def _is_joinable(metadata: Fields) -> bool:
+    """Whether fields of one name can be joined to one, as a gRPC call is always given again as a stream.
+
+    Set-Cookie cannot be (RFC 6265 §3), nor can binary metadata: PROTOCOL-HTTP2 has clients split its values
+    at commas, but gRPC's own C core takes joined ones for broken base64 and fails the whole call.
+    """
+    single = [name for name, _ in metadata if name == "set-cookie" or name.endswith(BINARY)]
+    return len(single) == len(set(single))

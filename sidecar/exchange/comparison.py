@@ -4,8 +4,10 @@ from sidecar.exchange.core import Core, Effects
 from sidecar.exchange.effects import ReadRequestBody, Reply
 from sidecar.exchange.events import Recorded, RequestBody, RequestTrailers
 from sidecar.exchange.states import State
+from sidecar.idempotency.grpc import GrpcStatus, status_in
 from sidecar.idempotency.policy import BodyMode
 from sidecar.idempotency.problem import KeyReused, ResponseNotStored
+from sidecar.idempotency.record import Record
 from sidecar.idempotency.replay import replay_headers
 
 
@@ -23,8 +25,10 @@ class Comparison(Core):
 
     def compare(self, event: RequestBody) -> Effects:
         """Take in a piece of the duplicate's body; answer at its end."""
-        self._fingerprint.feed(event.data)
-        return self._answer_from_record() if event.end_of_stream else ()
+        self._take_in(event.data, ends=event.end_of_stream)
+        if event.end_of_stream or self._differs_already(self._record.fingerprint):
+            return self._answer_from_record()
+        return ()
 
     def compare_at_trailers(self, _event: RequestTrailers) -> Effects:
         """The duplicate's body ended with trailers."""
@@ -35,9 +39,18 @@ class Comparison(Core):
         if record.fingerprint is not None and not self._fingerprint.equals(record.fingerprint):
             return self._refuse(KeyReused())
         if not record.replayable:
-            return self._refuse(ResponseNotStored(record.status))
+            return self._refuse(ResponseNotStored(record.status, self._call_status(record)))
         self.state = State.ANSWERED
         reply = Reply(
-            record.status, replay_headers(record), record.body, "idempotency_replayed", record.trailers
+            record.status,
+            replay_headers(record),
+            record.body,
+            "idempotency_replayed",
+            record.trailers,
+            to_call=self._grpc_call is not None,
         )
         return (reply, self._count("replayed"))
+
+    def _call_status(self, record: Record) -> GrpcStatus | None:
+        """What the recorded gRPC call ended with."""
+        return None if self._grpc_call is None else status_in(record.trailers, record.headers)

@@ -2,6 +2,7 @@
 
 from typing import TypeAlias
 
+from sidecar.exchange.call import Call
 from sidecar.exchange.capture import Capture
 from sidecar.exchange.effects import (
     Answer,
@@ -71,11 +72,13 @@ class Core:
         """The fingerprint of the attempt taken over."""
         self._body = bytearray()
         """The request body, where it has to be held."""
+        self._grpc_call: Call | None = None
+        """What is known of a gRPC call beyond what HTTP tells; None where it is none."""
         self._ended_with_trailers = False
         self._early_head: ResponseHeaders | None = None
         """The head of a response that came while the fingerprint was being noted; it is held."""
         self._uncomparable = False
-        """It came before the request had ended: what was noted says that nobody can compare with it."""
+        """It came, or a gRPC call's message went, before the request's end: the note says so to takeovers."""
         self._waited = False
         """The wait for the owner of the claim has begun."""
         self._patient = True
@@ -95,12 +98,32 @@ class Core:
         return (self._problem_reply(problem), self._count(problem.result))
 
     def _problem_reply(self, problem: Problem) -> Reply:
-        return Reply(
-            problem.status,
-            problem.headers(self._policy.docs_url),
-            problem.document(self._request.id),
-            f"idempotency_{problem.result}",
-        )
+        details, docs_url = f"idempotency_{problem.result}", self._policy.docs_url
+        if self._request.is_grpc:
+            metadata, text = problem.metadata(docs_url), problem.message().encode()
+            return Reply(200, metadata, text, details, to_call=True, grpc_status=problem.grpc_status)
+        return Reply(problem.status, problem.headers(docs_url), problem.document(self._request.id), details)
+
+    # --- What has come of the request
+
+    def _take_in(self, data: bytes, *, ends: bool) -> None:
+        self._fingerprint.feed(data)
+        if self._grpc_call is not None:
+            self._grpc_call.take_request(data, ends=ends)
+
+    def _differs_already(self, other: bytes | None) -> bool:
+        """Whether a request that has not ended cannot become the one with this fingerprint any more.
+
+        That shows in a gRPC call once it has a message: a call that can be compared has no second one. Its
+        client may wait for an answer before it ends the request, so it is not to be waited for.
+        """
+        begun = self._grpc_call is not None and self._grpc_call.may_execute
+        return begun and other is not None and not self._fingerprint.equals(other)
+
+    @property
+    def _is_stream(self) -> bool:
+        """Whether nothing may ever be compared with it, since that could wait for ever."""
+        return self._grpc_call is not None and self._grpc_call.is_stream
 
     # --- What becomes of the claim
 
@@ -127,6 +150,8 @@ class Core:
     def _lose(self, reason: UnknownReason, *, whole: bool = True) -> MarkUnknown:
         """Nobody can say whether it executed; `whole`: the request was seen to its end."""
         self._verdict = Verdict(Outcome.UNKNOWN, reason)
+        if self._is_stream:
+            return MarkUnknown(self._claim, reason, UNCOMPARABLE)
         return MarkUnknown(self._claim, reason, self._fingerprint.digest() if whole else self._unseen())
 
     def _unseen(self) -> bytes | None:
@@ -145,8 +170,8 @@ class Core:
         return (effect,)
 
     def _complete(self, *, early: bool = False, trailers: Fields = ()) -> Complete:
-        """The record; of a request that was never seen whole nothing can be compared, so nothing replayed."""
-        fingerprint = None if early else self._fingerprint.digest()
+        """The record; a request never seen whole, and a stream, are not compared with, so not replayed."""
+        fingerprint = None if early or self._is_stream else self._fingerprint.digest()
         return Complete(self._claim, self._capture.record(fingerprint, trailers))
 
     def _let_go_held(self) -> tuple[Answer, ...]:

@@ -5,6 +5,7 @@ from typing import TypeAlias
 
 from sidecar.idempotency.claim import Claim, UnknownPolicy, UnknownReason
 from sidecar.idempotency.fields import Fields
+from sidecar.idempotency.grpc import GrpcStatus
 from sidecar.idempotency.outcome import Outcome
 from sidecar.idempotency.record import Record
 from sidecar.idempotency.request import Request
@@ -86,13 +87,19 @@ class PassResponseTrailers:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """Answer the client here and now; nothing goes upstream. `details` shows in Envoy's access log."""
+    """Answer the client here and now; nothing goes upstream. `details` shows in Envoy's access log.
+
+    `to_call`: what is answered is a gRPC call. With a `grpc_status` it ends in that error, `headers` being
+    its metadata and `body` the text of its message; without, it gets the recorded response as it was.
+    """
 
     status: int
     headers: Fields
     body: bytes
     details: str
     trailers: Fields = ()
+    to_call: bool = False
+    grpc_status: GrpcStatus | None = None
 
 
 Answer: TypeAlias = (

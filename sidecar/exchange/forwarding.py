@@ -78,14 +78,17 @@ class Forwarding(Responding):
 
     def hold_body(self, event: RequestBody) -> Effects:
         """Keep a piece of the request, within the policy's limit; at its end go on."""
-        self._fingerprint.feed(event.data)
+        self._take_in(event.data, ends=event.end_of_stream)
         self._body += event.data
         if len(self._body) > self._policy.max_request_body:
             return self._turn_away(BodyTooLarge(self._policy.max_request_body))
-        return self._decide_on_whole() if event.end_of_stream else ()
+        if event.end_of_stream or self._differs_already(self._expected):
+            return self._decide_on_whole()
+        return ()
 
     def hold_trailers(self, _event: RequestTrailers) -> Effects:
         """The held request ends with trailers."""
+        self._take_in(b"", ends=True)
         self._ended_with_trailers = True
         return self._decide_on_whole()
 
@@ -140,25 +143,28 @@ class Forwarding(Responding):
         """Hash and forward a piece of the body, the last one as such.
 
         An upstream knows the length that was announced and executes when the last byte of it has come; the
-        end of the stream may follow as an empty piece, or not at all.
+        end of the stream may follow as an empty piece, or not at all. Of a gRPC call, a message is enough.
         """
-        self._fingerprint.feed(event.data)
         if self._unsent is not None:
             self._unsent -= len(event.data)
-        whole = event.end_of_stream or (self._unsent is not None and self._unsent <= 0)
+        ends = event.end_of_stream or (self._unsent is not None and self._unsent <= 0)
+        self._take_in(event.data, ends=ends)
+        whole = ends or (self._grpc_call is not None and self._grpc_call.may_execute)
         return self._forward_last(PassRequestBody()) if whole else (PassRequestBody(),)
 
     def forward_trailers(self, _event: RequestTrailers) -> Effects:
         """The request ends with trailers."""
+        self._take_in(b"", ends=True)
         return self._forward_last(PassRequestTrailers())
 
     def forward_rest(self, event: RequestBody | RequestTrailers) -> Effects:
-        """The end of a request whose announced length went before, or is held: it follows."""
+        """What follows the announced length, or a gRPC call's message, which went before, or is held."""
         if isinstance(event, RequestTrailers):
             answer: Answer = PassRequestTrailers()
+            self._take_in(b"", ends=True)
         else:
             answer = PassRequestBody()
-            self._fingerprint.feed(event.data)
+            self._take_in(event.data, ends=event.end_of_stream)
         if self.state is State.NOTING:
             self._held.append(answer)
             return ()
@@ -177,10 +183,25 @@ class Forwarding(Responding):
     # --- Its fingerprint is noted
 
     def _note(self) -> Effects:
+        """What a takeover is to be compared with.
+
+        That is nothing while a gRPC call's request goes on: its client may be waiting for an answer, so its
+        message has to go, and then no takeover may wait for the end of its own request to compare it.
+        """
         self.state = State.NOTING
+        self._uncomparable = self._uncomparable or self._is_stream
         fingerprint = UNCOMPARABLE if self._uncomparable else self._fingerprint.digest()
         # The timer may still be that of a wait, which is over.
         return (NoteFingerprint(self._claim, fingerprint), self._renew_later())
+
+    @property
+    def _has_ended_meanwhile(self) -> bool:
+        """Whether a gRPC call that was noted while its request went on turned out to be unary.
+
+        Its end came apart from its message, as an empty piece, while the store was asked.
+        """
+        held_back = self._uncomparable and self._early_head is None
+        return self._grpc_call is not None and held_back and not self._is_stream
 
     def answer_early(self, event: ResponseHeaders) -> Effects:
         """It answers before the request has ended. What follows of the request may still reach it whole.
@@ -201,6 +222,9 @@ class Forwarding(Responding):
 
     def go_on_noted(self, event: Noted) -> Effects:
         """The fingerprint is kept: what is held may go, unless the claim is no longer ours."""
+        if event.held and self._has_ended_meanwhile:
+            self._uncomparable = False
+            return self._note()
         if self._early_head is not None:
             return self._judge_held(self._early_head)
         if not event.held:

@@ -1,16 +1,26 @@
 """The response on its way back: judged by its head, captured as it passes, held at its end."""
 
+from sidecar.exchange.call import Call
 from sidecar.exchange.capture import Capture
 from sidecar.exchange.core import NEVER_FORWARDED, Core, Effects, present
 from sidecar.exchange.effects import (
+    Answer,
     PassResponseBody,
     PassResponseHeaders,
     PassResponseTrailers,
 )
 from sidecar.exchange.events import ResponseBody, ResponseHeaders, ResponseTrailers
 from sidecar.exchange.states import State
-from sidecar.idempotency.outcome import Outcome, judge
+from sidecar.idempotency.fields import Fields
+from sidecar.idempotency.grpc import status_in
+from sidecar.idempotency.outcome import Outcome, Verdict, is_envoys_own, judge, judge_call
 from sidecar.idempotency.replay import REPLAYED
+
+CALL_OK = 200
+"""The HTTP status of every response that is gRPC's own, whatever the call ends with."""
+
+AWAITING_TRAILERS = Verdict(Outcome.RECORD, "awaiting-trailers")
+"""Of a gRPC call, while its response passes: it may still have to be kept."""
 
 
 class Responding(Core):
@@ -22,16 +32,38 @@ class Responding(Core):
 
     def _judge(self, event: ResponseHeaders, *, early: bool) -> Effects:
         """`early`: before the request was known whole."""
-        self._verdict = judge(event.status, event.origin, self._policy.outcomes)
+        if self._grpc_call is None:
+            self._verdict = judge(event.status, event.origin, self._policy.outcomes)
+        else:
+            self._verdict = self._judge_call_head(self._grpc_call, event)
         recording = self._verdict.outcome is Outcome.RECORD
         answer = PassResponseHeaders(recording and not event.end_of_stream, present(event.headers, REPLAYED))
         if not recording:
             return self._settle(answer, self._give_up_record(whole=not early))
-        self._capture = Capture(event, self._policy)
+        self._capture = Capture(event, self._policy, of_call=self._grpc_call is not None)
         if event.end_of_stream:
             return self._settle(answer, self._complete(early=early))
         self.state = State.CAPTURING_EARLY if early else State.CAPTURING
         return (answer,)
+
+    def _judge_call_head(self, call: Call, head: ResponseHeaders) -> Verdict:
+        """What the head of the response to a gRPC call tells; where more is to come, the trailers will."""
+        call.begin_response()
+        if head.status == CALL_OK and not head.end_of_stream and not is_envoys_own(head.origin):
+            return AWAITING_TRAILERS
+        return self._judge_call(head, ())
+
+    def _judge_call(self, head: ResponseHeaders, trailers: Fields) -> Verdict:
+        """What a whole response to a gRPC call means: by its grpc-status, where it has one.
+
+        A response without one, or with another HTTP status than 200, is not gRPC's but of somebody between:
+        judged as HTTP is.
+        """
+        if head.status == CALL_OK:
+            status = status_in(trailers, head.headers)
+            if status is not None:
+                return judge_call(status, head.origin, self._policy.outcomes)
+        return judge(head.status, head.origin, self._policy.outcomes)
 
     def overtake(self, _event: ResponseHeaders) -> Effects:
         """Envoy answered itself (it would not wait for the body any longer) before anything was sent."""
@@ -40,11 +72,23 @@ class Responding(Core):
     def capture(self, event: ResponseBody) -> Effects:
         """Keep a piece of the body and let it pass; hold the piece that ends it until the record is kept."""
         self._capture.feed(event.data)
+        if self._grpc_call is not None:
+            self._grpc_call.response.feed(event.data)
+            if self._grpc_call.is_stream:
+                self._capture.let_go()
         if event.end_of_stream or self._capture.has_whole_body:
-            return self._settle(PassResponseBody(), self._complete(early=self.state is State.CAPTURING_EARLY))
+            return self._conclude(PassResponseBody())
         return (PassResponseBody(),)
 
     def capture_trailers(self, event: ResponseTrailers) -> Effects:
         """The response ends with trailers."""
+        return self._conclude(PassResponseTrailers(), event.fields)
+
+    def _conclude(self, answer: Answer, trailers: Fields = ()) -> Effects:
+        """The response is whole; what becomes of a gRPC call is known only now."""
         early = self.state is State.CAPTURING_EARLY
-        return self._settle(PassResponseTrailers(), self._complete(early=early, trailers=event.fields))
+        if self._grpc_call is not None:
+            self._verdict = self._judge_call(self._capture.head, trailers)
+            if self._verdict.outcome is not Outcome.RECORD:
+                return self._settle(answer, self._give_up_record(whole=not early))
+        return self._settle(answer, self._complete(early=early, trailers=trailers))

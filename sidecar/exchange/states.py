@@ -144,7 +144,9 @@ def _while_sending() -> Iterator[Row]:
     for message in (RequestBody, RequestTrailers):
         yield _on(S.NOTING, message, "forward_rest")
     answered = (S.CAPTURING, S.CAPTURING_EARLY, S.SETTLING)
-    yield _on(S.NOTING, Noted, "go_on_noted", S.AWAITING_RESPONSE, S.EXECUTING, S.ANSWERED, *answered)
+    # A gRPC call whose request ends while it is noted is noted a second time.
+    noted = (S.NOTING, S.AWAITING_RESPONSE, S.EXECUTING, S.ANSWERED)
+    yield _on(S.NOTING, Noted, "go_on_noted", *noted, *answered)
     yield _on(S.NOTING, NotingFailed, "cope_unnoted", S.ANSWERED, *answered)
     yield _on(S.NOTING, ResponseHeaders, "answer_unnoted", S.NOTING, S.SETTLING)
 

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from sidecar.idempotency.grpc import GrpcStatus
+
 
 class Outcome(StrEnum):
     """What happens to a claim when its exchange ends."""
@@ -25,13 +27,24 @@ _BY_STATUS: Mapping[int, Outcome] = {
     504: Outcome.UNKNOWN,
 }
 
+_BY_GRPC_STATUS: Mapping[GrpcStatus, Outcome] = {
+    GrpcStatus.RESOURCE_EXHAUSTED: Outcome.RELEASE,
+    GrpcStatus.UNAVAILABLE: Outcome.RELEASE,
+    GrpcStatus.CANCELLED: Outcome.UNKNOWN,
+    GrpcStatus.UNKNOWN: Outcome.UNKNOWN,
+    GrpcStatus.DEADLINE_EXCEEDED: Outcome.UNKNOWN,
+    GrpcStatus.ABORTED: Outcome.UNKNOWN,
+    GrpcStatus.INTERNAL: Outcome.UNKNOWN,
+    GrpcStatus.DATA_LOSS: Outcome.UNKNOWN,
+}
+
 
 @dataclass(frozen=True, slots=True)
 class OutcomeRules:
     """The table for the upstream's own answers, with a policy's overrides.
 
-    `overrides` has a status ("503") or a class ("5xx") as its key; the status wins over the class, and
-    both over the table.
+    `overrides` has a status ("503"), a class ("5xx") or a gRPC status ("grpc:UNAVAILABLE") as its key; the
+    status wins over the class, and each over the table.
     """
 
     overrides: Mapping[str, Outcome] = field(default_factory=dict)
@@ -42,6 +55,10 @@ class OutcomeRules:
         if self.overrides:
             override = self.overrides.get(str(status)) or self.overrides.get(f"{status // 100}xx")
         return override or _BY_STATUS.get(status, Outcome.RECORD)
+
+    def of_call(self, status: GrpcStatus) -> Outcome:
+        """What a gRPC call that ends with this status means."""
+        return self.overrides.get(f"grpc:{status.name}") or _BY_GRPC_STATUS.get(status, Outcome.RECORD)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +98,8 @@ _MAY_HAVE_BEEN_SENT = _REQUEST_TIMEOUT | _LOCAL_RESET | _REMOTE_RESET | _CONNECT
 class Verdict:
     """An outcome and, for metrics and logs, the reason.
 
-    As `judge` gives it: `status`, `status-only`, `envoy-never-sent`, `envoy-may-have-sent`.
+    As `judge` and `judge_call` give it: `status`, `status-only`, `grpc-status`, `envoy-never-sent`,
+    `envoy-may-have-sent`.
     """
 
     outcome: Outcome
@@ -98,10 +116,33 @@ def judge(status: int, origin: Origin, rules: OutcomeRules) -> Verdict:
     """
     if origin.details == VIA_UPSTREAM.details:
         return Verdict(rules.of_status(status), "status")
-    flags = origin.flags or 0
-    if origin.details is None and not flags:
+    if not is_envoys_own(origin):
         return Verdict(Outcome.UNKNOWN if status >= 500 else rules.of_status(status), "status-only")
-    attempts = origin.attempts or 0
+    return _judge_envoys_own(origin)
+
+
+def judge_call(status: GrpcStatus, origin: Origin, rules: OutcomeRules) -> Verdict:
+    """What the end of a gRPC call means: as `judge`, by the status of the call.
+
+    UNAVAILABLE is what Envoy makes of its own 502, 503 and 504 on a gRPC call: where it does not say whose
+    the response is, nobody knows whether that call was sent.
+    """
+    if origin.details == VIA_UPSTREAM.details:
+        return Verdict(rules.of_call(status), "grpc-status")
+    if not is_envoys_own(origin):
+        nameless = status is GrpcStatus.UNAVAILABLE
+        return Verdict(Outcome.UNKNOWN if nameless else rules.of_call(status), "status-only")
+    return _judge_envoys_own(origin)
+
+
+def is_envoys_own(origin: Origin) -> bool:
+    """Whether Envoy says that it answered in the upstream's place."""
+    told = origin.details is not None or bool(origin.flags)
+    return told and origin.details != VIA_UPSTREAM.details
+
+
+def _judge_envoys_own(origin: Origin) -> Verdict:
+    flags, attempts = origin.flags or 0, origin.attempts or 0
     untried = attempts == 0 and not origin.address and not flags & _MAY_HAVE_BEEN_SENT
     if untried or (flags & _NEVER_SENT and attempts <= 1):
         return Verdict(Outcome.RELEASE, "envoy-never-sent")

@@ -1,12 +1,14 @@
-"""What a client is told when a request is refused: RFC 9457 problem documents (CONTRACT §4).
+"""What a client is told when a request is refused: RFC 9457 problem documents, gRPC errors (CONTRACT §4, §7).
 
-One exception class for each situation, carrying its type and status; `Problem.document` renders it.
+One exception class for each situation, carrying its type and its statuses; `Problem.document` renders it for
+HTTP, `Problem.message` for gRPC.
 """
 
 import json
 from typing import ClassVar
 
 from sidecar.idempotency.fields import Fields
+from sidecar.idempotency.grpc import GrpcStatus
 
 _NAMESPACE = "urn:idempotency:"
 
@@ -17,6 +19,7 @@ class Problem(Exception):  # noqa: N818 (RFC 9457's own word for it)
     type: ClassVar[str]
     title: ClassVar[str]
     status: int
+    grpc_status: ClassVar[GrpcStatus] = GrpcStatus.FAILED_PRECONDITION
 
     def __init__(
         self, detail: str, *, retry_after_s: int | None = None, original_status: int | None = None
@@ -50,27 +53,58 @@ class Problem(Exception):  # noqa: N818 (RFC 9457's own word for it)
         fields: list[tuple[str, bytes]] = [("content-type", b"application/problem+json")]
         if self.retry_after_s is not None:
             fields.append(("retry-after", str(self.retry_after_s).encode()))
-        if docs_url:
-            fields.append(("link", f'<{docs_url}>; rel="describedby"'.encode()))
-        return tuple(fields)
+        return (*fields, *_link(docs_url))
+
+    def message(self) -> str:
+        """The `grpc-message`, before it is percent-encoded: the type, then the detail."""
+        return f"{_NAMESPACE}{self.type}: {self.detail}"
+
+    def metadata(self, docs_url: str | None) -> Fields:
+        """The metadata that goes with the message.
+
+        `grpc-retry-pushback-ms` tells a client with a retry policy when to try again (gRPC's proposal A6), as
+        `Retry-After` does over HTTP.
+        """
+        if self.retry_after_s is None:
+            return _link(docs_url)
+        return (("grpc-retry-pushback-ms", str(self.retry_after_s * 1000).encode()), *_link(docs_url))
+
+
+def _link(docs_url: str | None) -> Fields:
+    return (("link", f'<{docs_url}>; rel="describedby"'.encode()),) if docs_url else ()
 
 
 class KeyMissing(Problem):
     """The policy requires a key and the request has none."""
 
     type, title, status = "key-missing", "Idempotency key missing", 400
+    grpc_status = GrpcStatus.INVALID_ARGUMENT
 
 
 class KeyInvalid(Problem):
     """The key is malformed, too long, given twice, or on a request that cannot have one."""
 
     type, title, status = "key-invalid", "Idempotency key invalid", 400
+    grpc_status = GrpcStatus.INVALID_ARGUMENT
+
+
+class CallNotDetachable(KeyInvalid):
+    """The policy executes detached, which a gRPC call cannot be: the policy is at fault, not the argument."""
+
+    grpc_status = GrpcStatus.UNIMPLEMENTED
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This gRPC call cannot have an idempotency key: its policy says execution: detached, "
+            "which is for HTTP alone."
+        )
 
 
 class InProgress(Problem):
     """The first request with this key is still running. The status is the policy's, 409 or 429."""
 
     type, title, status = "in-progress", "Request in progress", 409
+    grpc_status = GrpcStatus.ABORTED
 
     def __init__(self, *, status: int, retry_after_s: int) -> None:
         super().__init__(
@@ -113,9 +147,11 @@ class ResponseNotStored(Problem):
 
     type, title, status = "response-not-stored", "Response not stored", 409
 
-    def __init__(self, original_status: int) -> None:
+    def __init__(self, original_status: int, call_status: GrpcStatus | None = None) -> None:
+        """`call_status`: what a gRPC call ended with."""
+        status = original_status if call_status is None else call_status.name
         super().__init__(
-            f"The request was executed and answered with status {original_status}, but its response was not "
+            f"The request was executed and answered with status {status}, but its response was not "
             "kept and cannot be given again.",
             original_status=original_status,
         )
@@ -125,6 +161,7 @@ class StoreUnavailable(Problem):
     """The store cannot be asked, and the policy refuses rather than guesses."""
 
     type, title, status = "store-unavailable", "Idempotency store unavailable", 503
+    grpc_status = GrpcStatus.UNAVAILABLE
 
     def __init__(self) -> None:
         super().__init__(
@@ -149,6 +186,7 @@ class BodyTooLarge(Problem):
     """The request body has to be held, and is larger than the policy's `max_request_body`."""
 
     type, title, status = "body-too-large", "Request body too large", 413
+    grpc_status = GrpcStatus.RESOURCE_EXHAUSTED
 
     def __init__(self, limit: int) -> None:
         super().__init__(
@@ -160,6 +198,7 @@ class OriginUnavailable(Problem):
     """A detached execution could not reach the origin; nothing was sent."""
 
     type, title, status = "origin-unavailable", "Origin unavailable", 503
+    grpc_status = GrpcStatus.UNAVAILABLE
 
     def __init__(self) -> None:
         super().__init__(

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from sidecar.idempotency.fields import Fields, first
+from sidecar.idempotency.grpc import is_grpc, may_be_grpc
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,10 @@ class Request:
 
     @property
     def is_grpc(self) -> bool:
-        """Whether it is a gRPC call (content-type application/grpc, with any suffix)."""
-        content_type = first(self.headers, "content-type") or b""
-        return content_type.lower().startswith(b"application/grpc")
+        """Whether it is a gRPC call, for Envoy as for the upstream."""
+        return is_grpc(first(self.headers, "content-type") or b"")
+
+    @property
+    def may_be_grpc(self) -> bool:
+        """Whether it is one, or an upstream may take it for one though Envoy does not."""
+        return may_be_grpc(first(self.headers, "content-type") or b"")

@@ -34,6 +34,8 @@ from sidecar.idempotency.fingerprint import UNCOMPARABLE
 from sidecar.idempotency.policy import BodyMode, Execution, FingerprintSpec, InProgress, Policy
 from sidecar.idempotency.record import Record
 from tests.unit.exchange.scenes import (
+    GRPC,
+    GRPC_WITH_KEY,
     POLICY,
     REFUSED,
     TIMEOUT,
@@ -41,6 +43,7 @@ from tests.unit.exchange.scenes import (
     WITH_KEY,
     WITHOUT_KEY,
     fingerprint,
+    framed,
     head,
 )
 
@@ -49,6 +52,11 @@ OTHER = b"f" * 32
 FORGED: Fields = (("idempotent-replayed", b"true"), ("idempotency-attempt", b"9"))
 LONGEST = LIMIT + 1
 DATA = st.sampled_from([b"", b"x", b"yz", b"0123456789", b"0" * LONGEST])
+MESSAGE = framed(b"m")
+MESSAGES = st.sampled_from(
+    [MESSAGE, MESSAGE, MESSAGE, b"", MESSAGE[:3], MESSAGE[3:], MESSAGE * 2, framed(b"0" * (LONGEST - 5))]
+)
+"""What pieces of a gRPC body may be: whole messages, parts of them, several."""
 
 POLICIES = st.builds(
     lambda unknown, execution, wait_ms, body, limit, bypass: replace(
@@ -78,6 +86,11 @@ class Sent:
     rest: tuple[RequestBody | RequestTrailers, ...]
 
     @property
+    def is_call(self) -> bool:
+        """Whether it is a gRPC call."""
+        return self.begun.request.is_grpc
+
+    @property
     def body(self) -> bytes:
         """All of its body."""
         return b"".join(piece.data for piece in self.rest if isinstance(piece, RequestBody))
@@ -97,7 +110,15 @@ def _sent(fields: Fields, pieces: list[bytes], *, body: bool, announced: bool, t
     return Sent(head(fields), (*rest, RequestTrailers()) if trailers else rest)
 
 
-REQUESTS = st.builds(
+_CALLS = st.builds(
+    _sent,
+    st.sampled_from([GRPC_WITH_KEY] * 15 + [GRPC]),
+    st.lists(MESSAGES, min_size=1, max_size=3),
+    body=st.sampled_from([True] * 9 + [False]),
+    announced=st.sampled_from([False, False, True]),
+    trailers=st.sampled_from([False] * 5 + [True]),
+)
+_PLAIN_REQUESTS = st.builds(
     _sent,
     st.tuples(st.sampled_from([WITH_KEY] * 15 + [WITHOUT_KEY]), st.sampled_from([(), FORGED])).map(
         lambda parts: parts[0] + parts[1]
@@ -107,6 +128,7 @@ REQUESTS = st.builds(
     announced=st.booleans(),
     trailers=st.booleans(),
 )
+REQUESTS = st.one_of(_PLAIN_REQUESTS, _CALLS)
 
 _STATUSES = st.sampled_from([200, 201, 202, 204, 400, 404, 429, 500, 502, 503, 504])
 _ORIGINS = st.sampled_from([*[UPSTREAM] * 6, TIMEOUT, REFUSED])
@@ -118,6 +140,20 @@ RESPONSE_HEADS = st.builds(
         st.just(()) | st.integers(0, LIMIT + 1).map(lambda n: (("content-length", str(n).encode()),)),
         st.sampled_from([(), FORGED]),
     ),
+    st.sampled_from([False, False, True]),
+)
+CALL_STATUSES = st.sampled_from([b"0", b"0", b"5", b"13", b"14", b"99", None]).map(
+    lambda status: () if status is None else (("grpc-status", status),)
+)
+"""What the trailers of a call say of its end."""
+CALL_HEADS = st.builds(
+    lambda status, origin, told, length, end: ResponseHeaders(
+        status, (*GRPC, *length, *(told if end else ())), origin, end_of_stream=end
+    ),
+    st.sampled_from([200] * 7 + [404, 502, 503]),
+    _ORIGINS,
+    CALL_STATUSES,
+    st.sampled_from([(), (), (("content-length", b"6"),)]),
     st.sampled_from([False, False, True]),
 )
 EXECUTIONS: st.SearchStrategy[Event] = st.one_of(

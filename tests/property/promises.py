@@ -46,11 +46,12 @@ from sidecar.exchange.events import (
 from sidecar.exchange.machine import Exchange
 from sidecar.exchange.states import LEASED, TIMED, State
 from sidecar.idempotency.claim import Claim, UnknownPolicy
-from sidecar.idempotency.fields import first
+from sidecar.idempotency.fields import Fields, first
 from sidecar.idempotency.fingerprint import UNCOMPARABLE
-from sidecar.idempotency.outcome import Outcome, judge
+from sidecar.idempotency.outcome import Outcome, Verdict, judge
 from sidecar.idempotency.policy import Policies, Policy
 from sidecar.idempotency.record import Record
+from tests.property.call_account import CallAccount
 from tests.property.draws import FORGED, LIMIT, LONGEST, Sent
 from tests.unit.exchange.scenes import OWNER
 
@@ -115,6 +116,8 @@ class Promises:
         )
         self.request_over = self.response_begun = self.response_over = False
         self.body = b""
+        self.trailers: Fields = ()
+        self.call: CallAccount | None = None
         self.announced: int | None = None
         self.claimed: Claimed | None = None
         self.claim_failed: ClaimFailed | None = None
@@ -148,6 +151,8 @@ class Promises:
                 pass
         effects = self.exchange.handle(event)
         assert effects == self.twin.handle(event), "the same events gave other effects"
+        if self.call is not None and self.answered is not None and self.exchange.state is not State.NOTING:
+            self.call.meet_answer()
         self.visited.add(self.exchange.state)
         for effect in effects:
             self.check(effect)
@@ -216,20 +221,27 @@ class Promises:
         assert self.claimed is not None, "a claim that was never granted"
         assert (claim.owner, claim.attempt) == (OWNER, self.claimed.attempt)
 
-    def check_note(self, fingerprint: bytes) -> None:
-        """Once, before it went whole: of all of the request, or where that came too late, that of none."""
+    def check_note(self, noted: bytes) -> None:
+        """Once, before it went whole: of all of the request, or where that came too late, that of none.
+
+        Of a gRPC call that goes on it is that of none, until it ends while that is noted.
+        """
         assert not self.asked.noting
-        assert not self.noted, "noted twice"
         assert not self.unnoted, "noted again, though the first was not kept"
         assert not self.gone_whole
         assert self.policy.unknown is UnknownPolicy.RETRY
-        if fingerprint == UNCOMPARABLE:
+        goes_on = self.call is not None and not self.call.is_unary()
+        if noted == UNCOMPARABLE:
+            assert not self.noted, "noted twice"
             assert self.forwarded
-            assert self.answered is not None, "nobody can compare with a request that was not answered"
-            self.told_uncomparable = True
+            assert goes_on or self.answered is not None, "it can be compared with"
         else:
+            ended_meanwhile = self.call is not None and self.told_uncomparable
+            assert not self.noted or ended_meanwhile, "noted twice"
+            assert not goes_on, "a takeover would wait for an end that may not come"
             assert self.answered is None, "noted as whole though it was answered before it was"
-            assert fingerprint == self.sent.fingerprint(self.policy), "noted before it was known whole"
+            assert noted == self.sent.fingerprint(self.policy), "noted before it was known whole"
+        self.told_uncomparable = noted == UNCOMPARABLE
 
     def check_timer(self, effect: RenewLater | WaitAtMost) -> None:
         assert self.exchange.state in TIMED, "a timer where nothing may come of it"
@@ -272,6 +284,12 @@ class Promises:
         # Who has answered has the request in hand: a store that did not take the note cannot change that.
         too_late = self.unnoted and self.answered is not None
         assert known or too_late or self.policy.unknown is UnknownPolicy.HOLD
+        if (
+            self.call is not None
+            and not self.call.request_over
+            and self.policy.unknown is UnknownPolicy.RETRY
+        ):
+            assert self.told_uncomparable or too_late, "a takeover would wait for an end that may not come"
 
     # --- What becomes of the claim
 
@@ -294,24 +312,33 @@ class Promises:
         if isinstance(effect, Complete):
             assert self.forwarded, "a record of what was never sent"
             assert self.executed or self.is_whole() or self.announced == 0, "a record of half a response"
+            assert self.answered is None or self.verdict(self.answered).outcome is Outcome.RECORD
             self.check_record(effect.record)
 
-    def check_marked(self, fingerprint: bytes | None) -> None:
+    def check_marked(self, marked: bytes | None) -> None:
         """Of all of the request, or of none; where a note was to say that of none, it is said again."""
-        if fingerprint is None:
+        is_stream = self.call is not None and not self.call.is_unary()
+        if marked is None:
             assert not self.told_uncomparable
-        elif fingerprint == UNCOMPARABLE:
-            assert self.told_uncomparable
+        elif marked == UNCOMPARABLE:
+            assert self.told_uncomparable or is_stream
         else:
-            assert fingerprint == self.sent.fingerprint(self.policy)
+            assert not is_stream, "a takeover would wait for an end that may not come"
+            assert marked == self.sent.fingerprint(self.policy)
 
     def check_release(self) -> None:
         """Only what was not sent whole, or was answered so that the policy lets it go."""
         if self.answered is not None and self.forwarded:
-            verdict = judge(self.answered.status, self.answered.origin, self.policy.outcomes)
+            verdict = self.verdict(self.answered)
             assert verdict.outcome is Outcome.RELEASE, "released though it was answered otherwise"
         else:
             assert not self.gone_whole or self.executed, "released what may have been executed"
+
+    def verdict(self, head: ResponseHeaders) -> Verdict:
+        """What the response means, by all that came of it."""
+        if self.call is not None:
+            return self.call.verdict(head, self.policy)
+        return judge(head.status, head.origin, self.policy.outcomes)
 
     def is_whole(self) -> bool:
         """Whether the response has ended, or all that was announced of a body has come."""
@@ -324,9 +351,13 @@ class Promises:
         if record.replayable:
             assert record.body == self.body
             assert record.fingerprint == self.sent.fingerprint(self.policy)
+            assert self.executed or record.trailers == self.trailers
+            assert self.call is None or self.call.is_unary(), "a stream that would be given again"
         else:
             assert record.body == b""
             assert self.executed or len(self.body) > LIMIT or record.fingerprint is None
+        if record.fingerprint is not None and self.call is not None:
+            assert self.call.is_unary(), "a duplicate would wait for an end that may not come"
         assert first(record.headers, "idempotent-replayed") is None
 
     # --- Answers
@@ -377,16 +408,20 @@ class Promises:
     def check_reply(self, reply: Reply) -> None:
         self.replied = True
         assert not self.response_begun, "a reply within a response"
+        assert reply.to_call == self.sent.is_call
         self.turned_away = self.held and not self.settled
         replayed = reply.details == "idempotency_replayed"
         assert (first(reply.headers, "idempotent-replayed") == b"true") == replayed
         if replayed:
             assert not self.held
             assert self.request_over or not self.full_duplex
+            assert reply.grpc_status is None, "a replay that would be an error"
         if self.claimed is not None and self.claimed.fingerprint == UNCOMPARABLE:
             assert reply.details == "idempotency_outcome_unknown", "nobody can say whether it is the same"
         if reply.details == "idempotency_executed":
             assert self.settled, "an answer before its outcome was kept"
+        elif reply.to_call and not replayed:
+            assert reply.grpc_status, "an error that would be none"
 
     # --- What must hold at every moment, and at the end
 

@@ -21,9 +21,13 @@ from sidecar.exchange.events import (
     WaitOver,
 )
 from sidecar.idempotency.fields import first
+from tests.property.call_account import CallAccount
 from tests.property.draws import (
+    CALL_HEADS,
+    CALL_STATUSES,
     DATA,
     EXECUTIONS,
+    MESSAGES,
     NOTINGS,
     POLICIES,
     RENEWALS,
@@ -94,24 +98,33 @@ class Walk(Promises):
         self.sent = self.data.draw(REQUESTS, "the request")
         self.rest = list(self.sent.rest)
         self.request_begun, self.request_over = True, self.sent.begun.end_of_stream
+        if self.sent.is_call:
+            self.call = CallAccount()
+            self.call.request_over = self.request_over
         self.sends("request head", self.sent.begun, last=self.request_over)
 
     def sends_more_of_request(self) -> None:
         event = self.rest.pop(0)
         self.request_over = not self.rest
-        if isinstance(event, RequestBody):
-            self.shown += len(event.data)
+        data = event.data if isinstance(event, RequestBody) else b""
+        self.shown += len(data)
         length = first(self.sent.begun.request.headers, "content-length")
         whole = length is not None and self.shown >= int(length)
+        if self.call is not None:
+            self.call.request += data
+            announced_end = whole and not self.full_duplex
+            self.call.request_over = self.call.request_over or self.request_over or announced_end
+            whole = whole or self.call.may_execute()
         name = "request body" if isinstance(event, RequestBody) else "request trailers"
         self.sends(name, event, last=self.request_over or whole)
 
     def sends_response_head(self) -> None:
-        event = self.data.draw(RESPONSE_HEADS)
+        event = self.data.draw(RESPONSE_HEADS if self.call is None else CALL_HEADS)
         self.response_begun, self.response_over = True, event.end_of_stream
         self.forged = first(event.headers, "idempotent-replayed") is not None
         length = first(event.headers, "content-length")
-        self.announced = None if length is None else int(length)
+        awaits_trailers = self.call is not None and event.status == 200
+        self.announced = None if length is None or awaits_trailers else int(length)
         if self.full_duplex:
             # Its own reply, to a request that it holds: nothing is waited for in the other direction.
             self.unanswered.clear()
@@ -119,14 +132,20 @@ class Walk(Promises):
         self.sends("response head", event)
 
     def sends_response_body(self) -> None:
-        event = ResponseBody(self.data.draw(DATA), self.data.draw(st.booleans()))
+        data = self.data.draw(DATA if self.call is None else MESSAGES)
+        event = ResponseBody(data, self.data.draw(st.booleans()))
         self.response_over = event.end_of_stream
         self.body += event.data
+        if self.call is not None:
+            self.call.response += event.data
         self.sends("response body", event)
 
     def sends_response_trailers(self) -> None:
         self.response_over = True
-        self.sends("response trailers", ResponseTrailers((("sum", b"1"),)))
+        self.trailers = (("sum", b"1"),)
+        if self.call is not None:
+            self.trailers = self.call.trailers = (*self.data.draw(CALL_STATUSES), *self.trailers)
+        self.sends("response trailers", ResponseTrailers(self.trailers))
 
     def stream_ends(self) -> None:
         self.ended = True

@@ -4,6 +4,7 @@ from dataclasses import replace
 from random import Random
 from typing import TypeVar
 
+from sidecar.idempotency.policy import Execution
 from tests.simulation.plan import (
     QUIET_MS,
     WEATHERS,
@@ -11,13 +12,18 @@ from tests.simulation.plan import (
     CallScript,
     FaultScript,
     Form,
+    Kind,
     Plan,
     Trouble,
     UpstreamScript,
+    framed,
 )
-from tests.simulation.policies import LEASE_MS, ROWS, STATUSES
+from tests.simulation.policies import CALL_STATUSES, LEASE_MS, ROWS, STATUSES
 
 T = TypeVar("T")
+GRPC_SHARE = 0.3
+"""Of the schedules, how many consist of gRPC calls."""
+KINDS = (Kind.UNARY, *Kind)
 
 
 def draw(seed: int, rows: tuple[str, ...] = tuple(ROWS)) -> Plan:
@@ -37,7 +43,45 @@ def draw(seed: int, rows: tuple[str, ...] = tuple(ROWS)) -> Plan:
             calls.append(_retry(chance, calls, fault, workers))
     last = max(call.at for call in calls) + QUIET_MS
     probes = _probes(chance, calls, last, workers)
-    return Plan(seed, row, workers, weather, (*calls, *probes), faults)
+    return _in_protocol(Plan(seed, row, workers, weather, (*calls, *probes), faults))
+
+
+def _in_protocol(plan: Plan) -> Plan:
+    """The plan as it is over HTTP or, for some, with a gRPC call in place of every request.
+
+    Drawn apart from everything else, so that it changes nothing of what has been drawn before.
+    """
+    chance = Random(~plan.seed)
+    detached = ROWS[plan.row].policy.execution is Execution.DETACHED
+    if detached or chance.random() >= GRPC_SHARE:
+        return plan
+    kind = _one(chance, KINDS)
+    return replace(plan, calls=tuple(_as_grpc(call, kind) for call in plan.calls))
+
+
+def _as_grpc(call: CallScript, kind: Kind) -> CallScript:
+    """The same call over gRPC: its payload as one message, cut as its body was, or as two, one in a piece."""
+    message = call.payload.encode()[:3]
+    pieces = _cut(framed(message), len([piece for piece in call.pieces if piece]))
+    if pieces and kind in (Kind.STREAM, Kind.CONVERSATION):
+        pieces = (framed(message[:1]), framed(message[1:]))
+    if call.pieces[-1:] == (b"",) and not call.announces:
+        pieces = (*pieces, b"")
+    upstream = call.upstream
+    # The status is in the trailers, or in a head that is all; save where somebody between has lost it.
+    lost = upstream.form is Form.OPEN_THEN_EMPTY
+    return replace(
+        call,
+        grpc=True,
+        pieces=pieces,
+        waits=bool(pieces) and kind is Kind.CONVERSATION and not call.probe,
+        upstream=replace(
+            upstream,
+            form=upstream.form if lost or upstream.form is Form.BARE else Form.TRAILERS,
+            call_status=None if lost else CALL_STATUSES[upstream.status],
+            answers_twice=kind in (Kind.SERVER_STREAM, Kind.STREAM),
+        ),
+    )
 
 
 class _Shares:
@@ -82,7 +126,10 @@ def _call(chance: Random, number: int, span: int, workers: int, share: _Shares) 
 
 def _pieces(payload: str, count: int) -> tuple[bytes, ...]:
     """The body of this payload, in so many pieces; without any, the payload stands in the query."""
-    body = payload.encode() * 2
+    return _cut(payload.encode() * 2, count)
+
+
+def _cut(body: bytes, count: int) -> tuple[bytes, ...]:
     size = -(-len(body) // count) if count else 0
     return tuple(body[size * part : size * (part + 1)] for part in range(count))
 

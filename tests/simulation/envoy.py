@@ -40,7 +40,7 @@ from tests.simulation.hosted import EXECUTED, Hosted
 from tests.simulation.plan import CallScript
 from tests.simulation.processes import Process
 from tests.simulation.timeline import Timeline
-from tests.simulation.upstream import NOT_AWAITED, UpstreamCall
+from tests.simulation.upstream import NOT_AWAITED, UpstreamCall, reply_locally
 from tests.simulation.violation import Violation
 
 
@@ -103,10 +103,10 @@ class Envoy:
             self._tell(piece)
         else:
             self._forward(piece)
-        if not last:
-            self._timeline.after(self.call.pace_ms, self._send_piece, index + 1)
-        else:
+        if last:
             self._send_trailers()
+        elif not self.call.waits:
+            self._timeline.after(self.call.pace_ms, self._send_piece, index + 1)
 
     def _send_trailers(self) -> None:
         """They follow once the whole body has been let through."""
@@ -179,8 +179,7 @@ class Envoy:
         if self.done or self._upstream is not None:
             return
         self._watched = True
-        self.on_head(ResponseHeaders(408, (), NOT_AWAITED, end_of_stream=False), None)
-        self.on_piece(ResponseBody(b"request timeout", end_of_stream=True))
+        reply_locally(self, 408, NOT_AWAITED)
 
     # --- To the upstream
 
@@ -263,11 +262,11 @@ class Envoy:
 def _request(call: CallScript) -> Request:
     fields: Fields = (
         ("authorization", call.caller.encode()),
-        ("content-type", b"text/plain"),
+        ("content-type", b"application/grpc" if call.grpc else b"text/plain"),
         ("idempotency-key", call.key.encode()),
         ("idempotency-attempt", b"77"),
     )
     if call.announces:
-        fields = (*fields, ("content-length", b"%d" % len(b"".join(call.pieces))))
+        fields = (*fields, ("content-length", b"%d" % len(call.body)))
     query = None if call.pieces else call.payload
     return Request("POST", "api.example", "/pay", query, fields, "")

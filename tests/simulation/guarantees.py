@@ -8,7 +8,7 @@ import json
 from collections import Counter
 from dataclasses import dataclass
 
-from sidecar.exchange.effects import Release, Reply, SettleEffect
+from sidecar.exchange.effects import Complete, Release, Reply, SettleEffect
 from sidecar.exchange.events import Settled, SettlingFailed, StoreEvent
 from sidecar.idempotency.claim import Claim
 from sidecar.idempotency.fields import Fields, first
@@ -16,7 +16,7 @@ from sidecar.idempotency.fingerprint import UNCOMPARABLE
 from sidecar.idempotency.policy import Execution as Way
 from sidecar.idempotency.record import Record
 from tests.simulation.custody import Custody, Holding, Standing
-from tests.simulation.plan import CallScript
+from tests.simulation.plan import CallScript, messages_in
 from tests.simulation.policies import Row
 from tests.simulation.timeline import Timeline
 from tests.simulation.violation import Violation
@@ -34,14 +34,29 @@ class Execution:
     protected: bool
     whole: bool
     """The whole request has come; the upstream may have answered before that, or without it."""
+    enough: bool
+    """What has come is enough for the upstream to have done it: all, or a message of a gRPC call."""
     status: int = 0
     headers: Fields = ()
     body: bytes = b""
     trailers: Fields = ()
-    judged: bool = False
+    answered: bool = False
     """A sidecar has seen the head of the response."""
+    judged: bool = False
+    """And what it means: of a gRPC call that is known only at its end."""
     unnoted: bool = False
     """Then it could not note what a takeover is to be compared with: too late to keep the rest back."""
+
+    @property
+    def result(self) -> int | str:
+        """What it was answered with: a status, or `grpc:` and the number of a gRPC call's."""
+        ended = first((*self.trailers, *self.headers), "grpc-status")
+        return self.status if ended is None else f"grpc:{ended.decode()}"
+
+    @property
+    def is_stream(self) -> bool:
+        """Whether it is a gRPC call of several messages either way."""
+        return self.call.grpc and max(self.call.messages, len(messages_in(self.body))) > 1
 
 
 @dataclass(slots=True)
@@ -74,6 +89,9 @@ class Guarantees:
     def met(self) -> dict[str, int]:
         """What the schedule consisted of: a simulation that never comes to the point shows here."""
         counted = Counter(self._results.values())
+        counted.update("calls" for execution in self.ledger if execution.call.grpc)
+        counted.update("streams" for execution in self.ledger if execution.is_stream)
+        counted.update("calls replayed" for origin in self._replayed.values() if origin.call.grpc)
         return {**counted, "records": self._records, "takeovers": self.custody.takeovers}
 
     # --- Once everything is at rest
@@ -150,14 +168,18 @@ class Guarantees:
 
     def settles(self, execution: Execution | None, effect: SettleEffect) -> None:
         """A sidecar says what became of its claim; `execution` is what it may have seen an answer to."""
-        if execution is None or not execution.judged or not isinstance(effect, Release):
+        if execution is None:
             return
-        if execution.status not in self.row.released:
+        if isinstance(effect, Complete) and not (execution.judged and self.row.records(execution.result)):
+            raise Violation(
+                "outcomes", f"execution {execution.number} came to {execution.result}, and is kept"
+            )
+        if execution.answered and isinstance(effect, Release) and not self._lets_go(execution):
             raise Violation("G1", f"execution {execution.number} was answered, and its claim is released")
 
     def marked(self, execution: Execution | None, claim: Claim) -> None:
         """A sidecar has heard that its word is kept that nobody knows what became of its claim."""
-        if execution is None or not execution.judged or execution.status in self.row.released:
+        if execution is None or not execution.answered or self._lets_go(execution):
             return
         holding = self.custody.holding(claim.id)
         if holding is None or holding.owner != claim.owner or not self.row.retries:
@@ -174,11 +196,13 @@ class Guarantees:
         if met_owner or not (claim_failed and self.row.policy.bypass_when_unavailable):
             raise Violation("G5", "a keyed request was forwarded without a claim")
 
-    def execute(self, call: CallScript, owner: str, attempt: int | None, *, whole: bool) -> Execution:
+    def execute(
+        self, call: CallScript, owner: str, attempt: int | None, *, whole: bool, enough: bool
+    ) -> Execution:
         """The upstream does it; without an attempt it was passed unprotected, and counts for nothing."""
         granted_at = self.custody.grants[owner].at if attempt is not None else 0
         execution = Execution(
-            len(self.ledger), call, owner, attempt or 0, granted_at, attempt is not None, whole
+            len(self.ledger), call, owner, attempt or 0, granted_at, attempt is not None, whole, enough
         )
         self.ledger.append(execution)
         if execution.protected:
@@ -194,7 +218,7 @@ class Guarantees:
 
     def became_whole(self, execution: Execution) -> None:
         """The rest of a request has come that the upstream executed before it had ended."""
-        execution.whole = True
+        execution.whole = execution.enough = True
         if execution.protected:
             for before in self._executed[execution.call.caller, execution.call.key]:
                 if before.attempt < execution.attempt and not self._apart(before, execution):
@@ -206,9 +230,9 @@ class Guarantees:
             return
         if before.attempt == again.attempt:
             raise Violation("G1", f"attempt {again.attempt} was executed twice")
-        if before.judged and before.status in self.row.released:
+        if self._lets_go(before):
             return
-        if not (before.judged or before.whole):
+        if not (before.answered or before.enough):
             return  # the request was never forwarded whole, and nothing came back: it does not count
         if not self.row.retries:
             raise Violation("G1", f"executed again though execution {before.number} may stand")
@@ -216,11 +240,15 @@ class Guarantees:
 
     def _check_payload(self, before: Execution, again: Execution) -> None:
         """Who takes over from an attempt that had all of its request sends the same."""
-        if before.judged and before.status in self.row.released:
+        if self._lets_go(before):
             return
         binding = before.whole and (not before.unnoted or before.owner in self.custody.marked)
         if binding and again.whole and before.call.payload != again.call.payload:
             raise Violation("G3", "an attempt was followed by one with another payload")
+
+    def _lets_go(self, execution: Execution) -> bool:
+        """Whether it was answered so that the next request may be executed as if nothing had happened."""
+        return execution.judged and execution.result in self.row.released
 
     def _apart(self, before: Execution, again: Execution) -> bool:
         """Whether one was claimed after all that was known of the other had expired."""
@@ -230,7 +258,7 @@ class Guarantees:
 
     def released_end(self, claim: Claim, execution: Execution | None, kept: StoreEvent | None) -> None:
         """A sidecar lets the end of a response go, having heard `kept` of its record."""
-        if execution is None or not self.row.records(execution.status):
+        if execution is None or not self.row.records(execution.result):
             return
         if isinstance(kept, SettlingFailed) or kept == Settled(held=False):
             return  # nothing can be done about it (CONTRACT §5: passed to the client, unknown)
@@ -253,6 +281,8 @@ class Guarantees:
             raise Violation("G2", "a replay of something that was never executed")
         if (origin.call.caller, origin.call.key) != (call.caller, call.key):
             raise Violation("G4", f"{call.caller} was given the response of {origin.call.caller}")
+        if origin.is_stream:
+            raise Violation("streams", f"execution {origin.number} is given again")
         if origin.call.payload != call.payload:
             raise Violation("G3", f"payload {call.payload} was given the response of {origin.call.payload}")
         excluded = {"set-cookie", "date"} & {name for name, _ in reply.headers}
@@ -268,9 +298,7 @@ class Guarantees:
         self._replayed[scope] = origin
 
     def _check_refusal(self, call: CallScript, owner: str, reply: Reply) -> str:
-        if first(reply.headers, "content-type") != b"application/problem+json":
-            raise Violation("G5", f"a reply {reply.status} that is no problem document")
-        kind = str(json.loads(reply.body)["type"]).removeprefix("urn:idempotency:")
+        kind = _problem_of(call, reply)
         if kind not in _REFUSALS or (kind == "body-too-large" and not self._is_too_large(call)):
             raise Violation("G5", f"a refusal {kind} that nothing here can cause")
         askers = self._askers[call.caller, call.key]
@@ -290,6 +318,19 @@ class Guarantees:
         given = (received.status, kept(received.headers), received.body, received.trailers)
         if given != (execution.status, kept(execution.headers), execution.body, execution.trailers):
             raise Violation("G2", f"the client did not get what execution {execution.number} answered")
+
+
+def _problem_of(call: CallScript, reply: Reply) -> str:
+    """The type of the problem that a client is refused with, in the form that it can read."""
+    if call.grpc:
+        if not (reply.to_call and reply.grpc_status):
+            raise Violation("G5", f"a reply {reply.status} to a gRPC call that is no error of gRPC")
+        told = reply.body.decode().partition(": ")[0]
+    else:
+        if first(reply.headers, "content-type") != b"application/problem+json" or reply.to_call:
+            raise Violation("G5", f"a reply {reply.status} that is no problem document")
+        told = str(json.loads(reply.body)["type"])
+    return told.removeprefix("urn:idempotency:")
 
 
 ANYTHING: frozenset[str] = frozenset()

@@ -37,7 +37,6 @@ from sidecar.exchange.events import (
     RenewalDue,
     RequestBody,
     ResponseBody,
-    ResponseHeaders,
     Settled,
     SettlingFailed,
     StoreEvent,
@@ -47,7 +46,7 @@ from sidecar.exchange.events import (
 from sidecar.exchange.machine import Exchange, ProtocolViolation
 from sidecar.exchange.states import TIMED, State
 from sidecar.idempotency.claim import Claim
-from tests.simulation.answers import Answers
+from tests.simulation.answers import OF_RESPONSE, Answers
 from tests.simulation.conduct import Conduct
 from tests.simulation.guarantees import Execution, Guarantees
 from tests.simulation.plan import CallScript
@@ -138,8 +137,9 @@ class Hosted:
             return
         self._answers.expect(event, completes)
         execution = self.stream.execution
-        if isinstance(event, ResponseHeaders) and execution is not None and not self._answers.replied:
-            execution.judged = True
+        if execution is not None and not self._answers.replied and isinstance(event, OF_RESPONSE):
+            execution.answered = True
+            execution.judged = execution.judged or completes or not self.stream.call.grpc
         self.feed(event)
 
     def on_end(self) -> None:
@@ -152,7 +152,7 @@ class Hosted:
         """A detached call has come to its end."""
         self._origin_call = None
         if execution is not None and isinstance(event, Executed):
-            execution.judged = True
+            execution.answered = execution.judged = True
         self.feed(event)
 
     def feed(self, event: Event) -> None:
@@ -234,7 +234,7 @@ class Hosted:
     def _go_on_unnoted(self) -> None:
         """Who has answered has the request in hand, noted or not; else it must not get the rest of it."""
         execution = self.stream.execution
-        if execution is not None and execution.judged:
+        if execution is not None and execution.answered:
             execution.unnoted = True
 
     def _make_sure(self, effect: SettleEffect, heard: StoreEvent, pause_ms: int) -> None:

@@ -33,6 +33,30 @@ class Form(Enum):
     TRAILERS = "trailers"
 
 
+class Kind(Enum):
+    """What kind of gRPC calls a schedule consists of."""
+
+    UNARY = "one message each way"
+    SERVER_STREAM = "one message, and two back"
+    STREAM = "two messages each way"
+    CONVERSATION = "a message that is answered before the next is sent"
+
+
+def framed(message: bytes) -> bytes:
+    """A message as it stands in the body of a gRPC call."""
+    return b"\x00" + len(message).to_bytes(4) + message
+
+
+def messages_in(body: bytes) -> list[bytes]:
+    """The messages of a gRPC body that have come whole."""
+    found = []
+    while len(body) >= 5 and len(body) >= 5 + int.from_bytes(body[1:5]):
+        end = 5 + int.from_bytes(body[1:5])
+        found.append(body[5:end])
+        body = body[end:]
+    return found
+
+
 @dataclass(frozen=True, slots=True)
 class UpstreamScript:
     """What the upstream does with a call, if it comes to that.
@@ -41,6 +65,8 @@ class UpstreamScript:
         takes_ms: From the whole request to its execution, and again as long to the head of the response.
         executes: Where it resets, or the call is cancelled: whether it executes nevertheless.
         forges: It says of itself that it is a replay.
+        call_status: What it ends a gRPC call with, where it is one and says so.
+        answers_twice: With two messages, where it is one.
     """
 
     behaviour: Behaviour
@@ -52,6 +78,8 @@ class UpstreamScript:
     pace_ms: int
     executes: bool
     forges: bool = False
+    call_status: int | None = None
+    answers_twice: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +88,7 @@ class CallScript:
 
     `announces`: it tells the length of its body, and the upstream has all of it with the last byte of that.
     `held_at_most_ms`: how long Envoy lets its body be held before it answers in the upstream's place.
+    `grpc`: it is a gRPC call. `waits`: its client sends no second message before the first is answered.
     """
 
     number: int
@@ -77,6 +106,18 @@ class CallScript:
     luck: int
     held_at_most_ms: int | None = None
     probe: bool = False
+    grpc: bool = False
+    waits: bool = False
+
+    @property
+    def body(self) -> bytes:
+        """All of its body."""
+        return b"".join(self.pieces)
+
+    @property
+    def messages(self) -> int:
+        """How many messages a gRPC call sends."""
+        return len(messages_in(self.body))
 
 
 class Trouble(Enum):

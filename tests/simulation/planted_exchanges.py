@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from sidecar.exchange.call import Call
 from sidecar.exchange.core import ATTEMPT, Effects
 from sidecar.exchange.effects import (
     Answer,
@@ -10,6 +11,7 @@ from sidecar.exchange.effects import (
     PassRequestBody,
     PassResponseHeaders,
     Release,
+    Reply,
     SettleEffect,
 )
 from sidecar.exchange.events import (
@@ -25,9 +27,11 @@ from sidecar.exchange.events import (
 )
 from sidecar.exchange.machine import Exchange
 from sidecar.exchange.states import State
+from sidecar.idempotency.fields import Fields
 from sidecar.idempotency.fingerprint import UNCOMPARABLE
 from sidecar.idempotency.outcome import Outcome, Verdict
 from sidecar.idempotency.policy import Policies
+from sidecar.idempotency.problem import Problem
 from sidecar.idempotency.scope import ScopePart
 
 
@@ -188,6 +192,57 @@ class LosesTrailers(Exchange):
         return super().capture_trailers(replace(event, fields=()))
 
 
+class BelievesTheHead(Exchange):
+    """A gRPC call is judged as HTTP is, by a status that is 200 whatever it ends with."""
+
+    def _judge_call(self, head: ResponseHeaders, _trailers: Fields) -> Verdict:
+        return super()._judge_call(replace(head, headers=()), ())
+
+
+class RecordsCallsAtTheirHead(Exchange):
+    """What a gRPC call ends with is read, but no outcome follows from it: its record is kept."""
+
+    def _conclude(self, answer: Answer, trailers: Fields = ()) -> Effects:
+        early = self.state is State.CAPTURING_EARLY
+        return self._settle(answer, self._complete(early=early, trailers=trailers))
+
+
+class WaitsForTheEndOfCalls(Exchange):
+    """A gRPC call counts as sent only when its request has ended, though its message has gone before."""
+
+    def admit(self, event: RequestHeaders) -> Effects:
+        effects = super().admit(event)
+        if self._grpc_call is not None:
+            self._grpc_call = _Unhurried(is_open=self._grpc_call.is_open)
+        return effects
+
+
+class CountsNoMessages(Exchange):
+    """A gRPC call is a stream only where it is answered before its request has ended."""
+
+    def admit(self, event: RequestHeaders) -> Effects:
+        effects = super().admit(event)
+        if self._grpc_call is not None:
+            self._grpc_call = _Uncounted(is_open=self._grpc_call.is_open)
+        return effects
+
+
+class ComparesStreams(Exchange):
+    """What was answered before its request had ended is compared with, once it has been seen to its end."""
+
+    @property
+    def _is_stream(self) -> bool:
+        return False
+
+
+class RefusesCallsOverHttp(Exchange):
+    """A gRPC call is refused with a problem document, which its client cannot read."""
+
+    def _problem_reply(self, problem: Problem) -> Reply:
+        headers, document = problem.headers(None), problem.document(self._request.id)
+        return Reply(problem.status, headers, document, f"idempotency_{problem.result}")
+
+
 class NeverRenews(Exchange):
     """The lease is never renewed."""
 
@@ -214,6 +269,19 @@ class AnswersTwice(Exchange):
 
     def judge_response(self, event: ResponseHeaders) -> Effects:
         return (PassRequestBody(), *super().judge_response(event))
+
+
+class _Unhurried(Call):
+    @property
+    def may_execute(self) -> bool:
+        return False
+
+
+class _Uncounted(Call):
+    @property
+    def is_stream(self) -> bool:
+        self.request.has_several = self.response.has_several = False
+        return super().is_stream
 
 
 class _Agreeable:

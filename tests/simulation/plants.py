@@ -5,7 +5,10 @@ from dataclasses import dataclass
 
 from tests.simulation.planted_exchanges import (
     AnswersTwice,
+    BelievesTheHead,
     BypassesOwners,
+    ComparesStreams,
+    CountsNoMessages,
     FailsOpen,
     ForgetsClaimsItNeverHeardOf,
     ForgetsDetachedAnswers,
@@ -19,6 +22,8 @@ from tests.simulation.planted_exchanges import (
     NotesTooLate,
     PassesTheRestUnnoted,
     RecordsAfterTheEnd,
+    RecordsCallsAtTheirHead,
+    RefusesCallsOverHttp,
     ReleasesTakeovers,
     ReleasesWhatIsBeingNoted,
     ReleasesWhatWasForwarded,
@@ -27,6 +32,7 @@ from tests.simulation.planted_exchanges import (
     ShowsForgeries,
     TakesOverBlindly,
     WaitsForTheEnd,
+    WaitsForTheEndOfCalls,
 )
 from tests.simulation.planted_stores import (
     CompletesForAnybody,
@@ -99,8 +105,20 @@ PLANTS: Mapping[str, Plant] = {
     ),
     "a scope without the caller": Plant(Product(ForgetsTheCaller), ("G4",), WITHIN),
     "a capture without a limit": Plant(Product(KeepsEveryByte), ("invariant 5",), WITHIN),
+    "a gRPC call judged by its HTTP status": Plant(Product(BelievesTheHead), ("outcomes",), WITHIN),
+    "a gRPC call recorded whatever it ends with": Plant(
+        Product(RecordsCallsAtTheirHead), ("outcomes",), WITHIN
+    ),
+    "a gRPC message that does not count until the end": Plant(
+        Product(WaitsForTheEndOfCalls), ("G1", "G3"), WITHIN
+    ),
+    "a stream that is given again": Plant(Product(CountsNoMessages), ("streams", "G5"), WITHIN),
+    "a stream that is compared with": Plant(
+        Product(ComparesStreams), ("invariant 3", "streams", "G5"), WITHIN
+    ),
+    "a gRPC call refused over HTTP": Plant(Product(RefusesCallsOverHttp), ("G5",), WITHIN),
     "a lease that is not renewed": Plant(Product(NeverRenews), ("leases",), WITHIN),
-    "trailers that are not kept": Plant(Product(LosesTrailers), ("G2",), WITHIN),
+    "trailers that are not kept": Plant(Product(LosesTrailers), ("G2", "outcomes"), WITHIN),
     "a record that is forgotten": Plant(Product(store=ForgetsRecords), ("G2",), WITHIN),
     "a forged mark of a replay": Plant(Product(ShowsForgeries), ("G2",), WITHIN),
     "a second answer to one message": Plant(Product(AnswersTwice), ("invariant 3",), WITHIN),

@@ -13,6 +13,10 @@ from sidecar.idempotency.policy import Execution, InProgress, Policies, Policy
 
 STATUSES = (201, 201, 201, 201, 204, 402, 500, 502, 503, 429)
 """What the upstream answers with."""
+CALL_STATUSES: Mapping[int, int] = {201: 0, 204: 5, 402: 9, 500: 3, 502: 13, 503: 14, 429: 8}
+"""And what it ends a gRPC call with instead; 13 is INTERNAL, 14 UNAVAILABLE, 8 RESOURCE_EXHAUSTED."""
+CALLS_RELEASED = frozenset({"grpc:14", "grpc:8"})
+CALLS_UNKNOWN = frozenset({"grpc:13"})
 LEASE_MS = 300
 TTL_MS = 600_000
 SHORT_TTL_MS = 1_500
@@ -29,8 +33,8 @@ class Row:
     """A policy, and which of the upstream's own answers let a retry execute, or leave the outcome open."""
 
     policy: Policy
-    released: frozenset[int] = frozenset({503, 429})
-    unknown: frozenset[int] = frozenset({502})
+    released: frozenset[int | str] = frozenset({503, 429}) | CALLS_RELEASED
+    unknown: frozenset[int | str] = frozenset({502}) | CALLS_UNKNOWN
 
     @property
     def remembered_ms(self) -> int:
@@ -42,8 +46,8 @@ class Row:
         """Whether an attempt whose outcome nobody knows may be followed by another."""
         return self.policy.unknown is UnknownPolicy.RETRY
 
-    def records(self, status: int) -> bool:
-        """Whether the upstream's answer with this status is kept."""
+    def records(self, status: int | str) -> bool:
+        """Whether the upstream's answer with this status, of a gRPC call `grpc:` and its number, is kept."""
         return status not in self.released and status not in self.unknown
 
     def snapshot(self) -> Policies:
@@ -68,12 +72,16 @@ ROWS: Mapping[str, Row] = {
     "bypass": Row(_policy(bypass_when_unavailable=True)),
     "failures released": Row(
         _policy(outcomes=OutcomeRules({"5xx": Outcome.RELEASE})),
-        released=frozenset({429, 500, 502, 503}),
-        unknown=frozenset(),
+        released=frozenset({429, 500, 502, 503}) | CALLS_RELEASED,
+        unknown=CALLS_UNKNOWN,
     ),
     "everything kept": Row(
-        _policy(outcomes=OutcomeRules({"5xx": Outcome.RECORD, "429": Outcome.RECORD})),
-        released=frozenset(),
+        _policy(
+            outcomes=OutcomeRules(
+                dict.fromkeys(("5xx", "429", "grpc:UNAVAILABLE", "grpc:INTERNAL"), Outcome.RECORD)
+            )
+        ),
+        released=frozenset({"grpc:8"}),
         unknown=frozenset(),
     ),
     "short ttl": Row(_policy(ttl_ms=SHORT_TTL_MS)),

@@ -17,7 +17,7 @@ SHOWN = 3
 ENOUGH = 5_000
 """So many schedules come to everything that they are meant to come to."""
 MEANT = {
-    *ROWS, "records", "takeovers",
+    *ROWS, "records", "takeovers", "calls", "streams", "calls replayed",
     "executed", "replayed", "in-progress", "key-reused", "outcome-unknown", "response-not-stored",
     "store-unavailable", "body-too-large", "origin-unavailable", "key-expired",
 }  # fmt: skip

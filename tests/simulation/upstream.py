@@ -6,7 +6,7 @@ from sidecar.exchange.events import ResponseBody, ResponseHeaders, ResponseTrail
 from sidecar.idempotency.fields import Fields
 from sidecar.idempotency.outcome import Origin
 from tests.simulation.guarantees import Execution, Guarantees
-from tests.simulation.plan import Behaviour, CallScript, Form
+from tests.simulation.plan import Behaviour, CallScript, Form, framed, messages_in
 from tests.simulation.policies import LARGEST_RECORD
 from tests.simulation.timeline import Timeline
 from tests.simulation.violation import Violation
@@ -54,7 +54,7 @@ class UpstreamCall:
         self._call = receiver.call
         self._script = receiver.call.upstream
         self._body = b""
-        self._whole = self._cancelled = False
+        self._whole = self._cancelled = self._started = False
         self._execution: Execution | None = None
 
     # --- What it is sent
@@ -64,13 +64,23 @@ class UpstreamCall:
         if self._script.behaviour is Behaviour.REFUSES:
             self._timeline.after(1, self._reply_locally, 503, REFUSED)
         elif self._script.behaviour is Behaviour.ANSWERS_EARLY:
-            self._timeline.after(self._script.takes_ms, self._work)
+            self._start()
 
     def take(self, data: bytes) -> None:
-        """A piece of the request body; who knows its length knows which piece is the last."""
+        """A piece of the request body; who knows its length knows which piece is the last.
+
+        Of a gRPC call, a message is enough to begin with.
+        """
         self._body += data
-        if self._call.announces and len(self._body) >= len(b"".join(self._call.pieces)):
+        all_here = len(self._body) >= len(self._call.body)
+        if all_here and (self._call.announces or self._call.grpc):
             self._have_whole()
+        elif self._has_message:
+            self._start()
+
+    @property
+    def _has_message(self) -> bool:
+        return self._call.grpc and bool(messages_in(self._body))
 
     def end(self) -> None:
         """The request has ended."""
@@ -80,11 +90,15 @@ class UpstreamCall:
         if self._whole:
             return
         self._whole = True
-        if self._body != b"".join(self._call.pieces):
+        if self._body != self._call.body:
             raise Violation("G5", "the upstream was sent another body than the client had")
         if self._execution is not None:
             self._guarantees.became_whole(self._execution)
-        if self._script.behaviour not in (Behaviour.REFUSES, Behaviour.ANSWERS_EARLY):
+        self._start()
+
+    def _start(self) -> None:
+        if not self._started and self._script.behaviour is not Behaviour.REFUSES:
+            self._started = True
             self._timeline.after(self._script.takes_ms, self._work)
 
     def cancel(self) -> None:
@@ -105,19 +119,19 @@ class UpstreamCall:
     def _execute(self) -> Execution | None:
         """What is reset or cancelled may be executed all the same; half a request is nothing to execute."""
         unlucky = self._cancelled or self._script.behaviour is Behaviour.RESETS
-        partial = self._cancelled and not self._whole
+        enough = self._whole or self._has_message
+        partial = self._cancelled and not enough
         if partial or (unlucky and not self._script.executes):
             return None
         self._execution = self._guarantees.execute(
-            self._call, self._receiver.owner, self._attempt, whole=self._whole
+            self._call, self._receiver.owner, self._attempt, whole=self._whole, enough=enough
         )
         return self._execution
 
     def _reply_locally(self, status: int, origin: Origin) -> None:
         """Envoy answers in the upstream's place."""
         if not self._cancelled:
-            self._receiver.on_head(ResponseHeaders(status, (), origin, end_of_stream=False), None)
-            self._receiver.on_piece(ResponseBody(b"upstream connect error", end_of_stream=True))
+            reply_locally(self._receiver, status, origin)
 
     def _answer(self, execution: Execution) -> None:
         form = Form.BARE if self._script.status == 204 else self._script.form
@@ -127,13 +141,26 @@ class UpstreamCall:
         execution.status, execution.body = self._script.status, body
         execution.headers = _headers(execution.number, form, len(body), forged=self._script.forges)
         execution.trailers = (("sum", b"%d" % len(body)),) if form is Form.TRAILERS else ()
+        if self._call.grpc:
+            self._answer_call(execution, bare=form is Form.BARE)
         if self._cancelled:
             return
         bare = form is Form.BARE
         head = ResponseHeaders(execution.status, execution.headers, UPSTREAM, end_of_stream=bare)
         self._receiver.on_head(head, execution)
         if not bare:
-            self._send(_pieces(body, self._script.pieces, form), 0, execution)
+            self._send(_pieces(execution.body, self._script.pieces, form), 0, execution)
+
+    def _answer_call(self, execution: Execution, *, bare: bool) -> None:
+        """The same answer as gRPC gives it: a status of its own, and messages instead of a body."""
+        ended = self._script.call_status
+        status: Fields = () if ended is None else (("grpc-status", b"%d" % ended),)
+        execution.status = 200
+        fields = tuple(pair for pair in execution.headers if pair[0] != "content-type")
+        execution.headers = (("content-type", b"application/grpc"), *fields, *(status if bare else ()))
+        execution.trailers = () if bare else (*status, *execution.trailers)
+        if not bare:
+            execution.body = framed(execution.body) + framed(b"2") * self._script.answers_twice
 
     def _send(self, pieces: tuple[ResponseBody, ...], index: int, execution: Execution) -> None:
         if self._cancelled:
@@ -146,6 +173,16 @@ class UpstreamCall:
             self._receiver.on_piece(pieces[index])
             if not pieces[index].end_of_stream:
                 self._timeline.after(self._script.pace_ms, self._send, pieces, index + 1, execution)
+
+
+def reply_locally(receiver: Receiver, status: int, origin: Origin) -> None:
+    """Envoy answers: over HTTP with a text, to a gRPC call with a head that says it is unavailable."""
+    if receiver.call.grpc:
+        head: Fields = (("content-type", b"application/grpc"), ("grpc-status", b"14"))
+        receiver.on_head(ResponseHeaders(200, head, origin, end_of_stream=True), None)
+        return
+    receiver.on_head(ResponseHeaders(status, (), origin, end_of_stream=False), None)
+    receiver.on_piece(ResponseBody(b"upstream connect error", end_of_stream=True))
 
 
 def _headers(number: int, form: Form, length: int, *, forged: bool) -> Fields:

@@ -18,7 +18,6 @@ from sidecar.idempotency.fields import Fields, first
 from sidecar.idempotency.outcome import VIA_UPSTREAM, Origin
 from sidecar.idempotency.request import Request
 
-
 _DETAILS = "response.code_details"
 
 
@@ -95,7 +94,9 @@ def _origin(request: pb.ProcessingRequest) -> Origin:
     The attributes stand under the name that the filter has in Envoy's configuration, whatever that is.
     """
     for attributes in request.attributes.values():
-        if attributes.fields[_DETAILS].string_value == VIA_UPSTREAM.details:
+        # Not by index: that would enter an empty value where there is none, over another filter's.
+        details = attributes.fields.get(_DETAILS)
+        if details is not None and details.string_value == VIA_UPSTREAM.details:
             return VIA_UPSTREAM
     told = {
         name: value for attributes in request.attributes.values() for name, value in attributes.fields.items()

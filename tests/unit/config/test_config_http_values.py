@@ -7,6 +7,7 @@ import pytest
 from sidecar.config import http_values as http
 from sidecar.config.errors import RefusedError
 from sidecar.config.kinds import Kind
+from sidecar.idempotency.grpc import GrpcStatus
 from sidecar.idempotency.patterns import PathPattern
 
 
@@ -128,8 +129,24 @@ def test_an_outcome_is_for_a_final_status_or_a_class_of_them(text: str) -> None:
     assert http.outcome_key().validate(text) == text
 
 
+@pytest.mark.parametrize("status", GrpcStatus)
+def test_an_outcome_is_for_each_status_of_grpc_by_its_name(status: GrpcStatus) -> None:
+    assert len(GrpcStatus) == 17
+    assert http.outcome_key().validate(f"grpc:{status.name}") == f"grpc:{status.name}"
+
+
+@pytest.mark.parametrize("text", ["grpc:", "grpc:ok", "grpc:14", "grpc:OK ", "grpc:5xx"])
+def test_what_is_no_status_of_grpc_is_refused_with_all_that_are(text: str) -> None:
+    with pytest.raises(RefusedError) as refused:
+        http.outcome_key().validate(text)
+
+    assert f'"{text}" is no status of gRPC' in refused.value.message
+    assert refused.value.allowed.startswith("grpc:OK, grpc:CANCELLED, ")
+    assert refused.value.allowed.endswith(" or grpc:UNAUTHENTICATED")
+
+
 @pytest.mark.parametrize(
-    "text", ["", "100", "199", "600", "1xx", "6xx", "5XX", "50x", "5xxx", "grpc:OK", "200\n"]
+    "text", ["", "100", "199", "600", "1xx", "6xx", "5XX", "50x", "5xxx", "OK", "GRPC:OK", "200\n"]
 )
 def test_an_outcome_is_for_nothing_else(text: str) -> None:
     assert_refused(http.outcome_key(), text)

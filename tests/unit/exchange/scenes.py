@@ -64,6 +64,8 @@ REFUSED = Origin("upstream_reset_before_response_started{remote_connection_failu
 
 WITHOUT_KEY: Fields = (("content-type", b"application/json"),)
 WITH_KEY: Fields = (*WITHOUT_KEY, ("idempotency-key", b'"k1"'))
+GRPC: Fields = (("content-type", b"application/grpc"),)
+GRPC_WITH_KEY: Fields = (*GRPC, ("idempotency-key", b'"k1"'))
 
 ENDED = StreamEnded()
 PIECE = RequestBody(b"x", end_of_stream=False)
@@ -79,6 +81,11 @@ def head(
     """The head of a request."""
     request = Request.from_target(method, "api.example", target, fields, "req-1")
     return RequestHeaders(request, end_of_stream=not body)
+
+
+def framed(*messages: bytes) -> bytes:
+    """Messages as they stand in a gRPC body."""
+    return b"".join(b"\x00" + len(message).to_bytes(4) + message for message in messages)
 
 
 def answer(

@@ -11,8 +11,10 @@ from tests.unit.exchange.scenes import POLICY, answer
 OF = b"f" * 32
 
 
-def capture(*pieces: bytes, fields: Fields = (), limit: int = 8) -> Capture:
-    capturing = Capture(answer(200, fields), replace(POLICY, max_response_body=limit))
+def capture(
+    *pieces: bytes, fields: Fields = (), limit: int = 8, status: int = 200, of_call: bool = False
+) -> Capture:
+    capturing = Capture(answer(status, fields), replace(POLICY, max_response_body=limit), of_call=of_call)
     for piece in pieces:
         capturing.feed(piece)
     return capturing
@@ -121,3 +123,27 @@ def test_a_body_is_whole_when_its_announced_length_has_come(
     fields: Fields, pieces: tuple[bytes, ...], whole: bool
 ) -> None:
     assert capture(*pieces, fields=fields).has_whole_body is whole
+
+
+@pytest.mark.parametrize(
+    ("metadata", "trailers", "replayable"),
+    [
+        ((), (), True),
+        ((("x", b"1"), ("x", b"2")), (("x", b"1"), ("x", b"2")), True),
+        ((("x-bin", b"1"), ("y-bin", b"2")), (("x-bin", b"1"),), True),
+        ((("x-bin", b"1"), ("x-bin", b"2")), (), False),
+        ((), (("x-bin", b"1"), ("x-bin", b"1")), False),
+    ],
+)
+def test_of_a_grpc_call_repeated_binary_metadata_cannot_be_given_again(
+    metadata: Fields, trailers: Fields, replayable: bool
+) -> None:
+    assert capture(fields=metadata, of_call=True).record(OF, trailers).replayable is replayable
+    assert capture(fields=metadata).record(OF, trailers).replayable
+
+
+def test_a_grpc_call_is_whole_only_with_its_trailers_and_a_page_in_its_place_with_its_length() -> None:
+    length: Fields = (("content-length", b"2"),)
+
+    assert not capture(b"12", fields=length, of_call=True).has_whole_body
+    assert capture(b"12", fields=length, of_call=True, status=404).has_whole_body

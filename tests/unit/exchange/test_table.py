@@ -17,6 +17,8 @@ from tests.unit.exchange import (
     test_stories_of_detached_executions,
     test_stories_of_early_answers,
     test_stories_of_executions,
+    test_stories_of_grpc_calls,
+    test_stories_of_grpc_streams,
     test_stories_of_takeovers,
     test_stories_of_waiting,
 )
@@ -30,6 +32,8 @@ STORIES = (
     test_stories_of_takeovers,
     test_stories_of_early_answers,
     test_stories_of_detached_executions,
+    test_stories_of_grpc_calls,
+    test_stories_of_grpc_streams,
 )
 
 EVERY_EVENT = tuple(type(sample) for sample in SAMPLES)

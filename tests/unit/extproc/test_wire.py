@@ -26,6 +26,7 @@ SCALARS = {
     FieldDescriptor.TYPE_INT32: "int32",
     FieldDescriptor.TYPE_MESSAGE: "message",
     FieldDescriptor.TYPE_STRING: "string",
+    FieldDescriptor.TYPE_UINT32: "uint32",
 }
 SAME_ON_THE_WIRE = {("HttpStatus", "code"): ("int32", "enum")}
 """Both are varints (an enum of Envoy's that the sidecar has no use for)."""

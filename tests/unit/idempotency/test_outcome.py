@@ -2,7 +2,16 @@
 
 import pytest
 
-from sidecar.idempotency.outcome import Origin, Outcome, OutcomeRules, Verdict, judge
+from sidecar.idempotency.grpc import GrpcStatus
+from sidecar.idempotency.outcome import (
+    Origin,
+    Outcome,
+    OutcomeRules,
+    Verdict,
+    is_envoys_own,
+    judge,
+    judge_call,
+)
 
 DEFAULT = OutcomeRules()
 UPSTREAM = Origin("via_upstream", 0, "10.0.0.1:80", 1)
@@ -126,3 +135,65 @@ def test_where_envoy_says_nothing_of_the_origin_every_5xx_is_unknown(
     status: int, expected: Outcome, origin: Origin
 ) -> None:
     assert judge(status, origin, DEFAULT) == Verdict(expected, "status-only")
+
+
+# --- gRPC calls
+
+S = GrpcStatus
+CALLS_RELEASED = {S.RESOURCE_EXHAUSTED, S.UNAVAILABLE}
+CALLS_UNKNOWN = {S.CANCELLED, S.UNKNOWN, S.DEADLINE_EXCEEDED, S.ABORTED, S.INTERNAL, S.DATA_LOSS}
+
+
+def expected_of(status: GrpcStatus) -> Outcome:
+    if status in CALLS_RELEASED:
+        return Outcome.RELEASE
+    return Outcome.UNKNOWN if status in CALLS_UNKNOWN else Outcome.RECORD
+
+
+@pytest.mark.parametrize("status", GrpcStatus)
+def test_a_call_counts_by_its_status(status: GrpcStatus) -> None:
+    assert judge_call(status, UPSTREAM, DEFAULT) == Verdict(expected_of(status), "grpc-status")
+
+
+@pytest.mark.parametrize("status", GrpcStatus)
+@pytest.mark.parametrize("outcome", Outcome)
+def test_a_policy_overrides_a_status_of_grpc(status: GrpcStatus, outcome: Outcome) -> None:
+    rules = OutcomeRules({f"grpc:{status.name}": outcome, "2xx": Outcome.RECORD, "200": Outcome.RECORD})
+
+    for given in GrpcStatus:
+        assert rules.of_call(given) is (outcome if given is status else expected_of(given))
+    assert rules.of_status(200) is Outcome.RECORD
+
+
+@pytest.mark.parametrize("status", GrpcStatus)
+def test_of_a_call_envoy_answered_itself_only_whether_it_was_sent_counts(status: GrpcStatus) -> None:
+    refused = Origin(
+        "upstream_reset_before_response_started{remote_connection_failure}", UF, "10.0.0.1:80", 1
+    )
+    timeout = Origin("response_timeout", UT, "10.0.0.1:80", 1)
+    rules = OutcomeRules({f"grpc:{status.name}": Outcome.RECORD})
+
+    assert judge_call(status, refused, rules) == Verdict(Outcome.RELEASE, "envoy-never-sent")
+    assert judge_call(status, timeout, rules) == Verdict(Outcome.UNKNOWN, "envoy-may-have-sent")
+
+
+@pytest.mark.parametrize("status", GrpcStatus)
+def test_where_envoy_says_nothing_a_call_that_is_unavailable_is_unknown(status: GrpcStatus) -> None:
+    expected = Outcome.UNKNOWN if status is S.UNAVAILABLE else expected_of(status)
+
+    assert judge_call(status, Origin(), DEFAULT) == Verdict(expected, "status-only")
+
+
+@pytest.mark.parametrize(
+    ("origin", "own"),
+    [
+        (UPSTREAM, False),
+        (Origin("via_upstream", UT), False),
+        (Origin(), False),
+        (Origin(flags=0, address="10.0.0.1:80", attempts=1), False),
+        (Origin("direct_response", 0), True),
+        (Origin(None, UH), True),
+    ],
+)
+def test_envoy_says_whether_it_answered_itself(origin: Origin, own: bool) -> None:
+    assert is_envoys_own(origin) is own

@@ -5,8 +5,10 @@ import json
 import pytest
 
 from sidecar.idempotency.fields import first
+from sidecar.idempotency.grpc import GrpcStatus
 from sidecar.idempotency.problem import (
     BodyTooLarge,
+    CallNotDetachable,
     InProgress,
     KeyExpired,
     KeyInvalid,
@@ -118,3 +120,62 @@ def test_a_document_is_json_whatever_the_detail_and_the_request_id_hold() -> Non
 
     assert document["detail"] == problem.detail
     assert document["instance"] == 'req-"1"\x00'
+
+
+# --- As a gRPC error (CONTRACT §7)
+
+
+@pytest.mark.parametrize(
+    ("problem", "status"),
+    [
+        (KeyMissing("detail"), GrpcStatus.INVALID_ARGUMENT),
+        (KeyInvalid("detail"), GrpcStatus.INVALID_ARGUMENT),
+        (CallNotDetachable(), GrpcStatus.UNIMPLEMENTED),
+        (InProgress(status=409, retry_after_s=1), GrpcStatus.ABORTED),
+        (KeyReused(), GrpcStatus.FAILED_PRECONDITION),
+        (OutcomeUnknown(2, "lease-expired"), GrpcStatus.FAILED_PRECONDITION),
+        (ResponseNotStored(200), GrpcStatus.FAILED_PRECONDITION),
+        (KeyExpired(), GrpcStatus.FAILED_PRECONDITION),
+        (BodyTooLarge(1024), GrpcStatus.RESOURCE_EXHAUSTED),
+        (StoreUnavailable(), GrpcStatus.UNAVAILABLE),
+        (OriginUnavailable(), GrpcStatus.UNAVAILABLE),
+    ],
+    ids=repr,
+)
+def test_each_situation_has_its_status_of_grpc(problem: Problem, status: GrpcStatus) -> None:
+    assert problem.grpc_status is status
+
+
+@pytest.mark.parametrize(
+    ("problem", "type_", "retry_after"), [(one, type_, retry) for one, _, type_, retry in PROBLEMS], ids=repr
+)
+def test_the_message_of_a_grpc_error_is_the_type_and_the_detail(
+    problem: Problem, type_: str, retry_after: bytes | None
+) -> None:
+    pushback = None if retry_after is None else retry_after + b"000"
+
+    assert problem.message() == f"urn:idempotency:{type_}: {problem.detail}"
+    assert first(problem.metadata(None), "grpc-retry-pushback-ms") == pushback
+
+
+def test_the_metadata_of_a_grpc_error_links_to_the_documentation() -> None:
+    link = ("link", b'<https://docs.example>; rel="describedby"')
+
+    assert KeyReused().metadata(None) == ()
+    assert KeyReused().metadata("https://docs.example") == (link,)
+    assert StoreUnavailable().metadata("https://docs.example") == (
+        ("grpc-retry-pushback-ms", b"1000"),
+        link,
+    )
+
+
+def test_a_call_that_was_not_stored_tells_what_it_ended_with() -> None:
+    problem = ResponseNotStored(200, GrpcStatus.OK)
+
+    assert "with status OK," in problem.detail
+    assert problem.original_status == 200
+
+
+def test_a_call_that_cannot_be_detached_is_told_to_be_no_fault_of_the_key() -> None:
+    assert CallNotDetachable().type == "key-invalid"
+    assert "execution: detached" in CallNotDetachable().detail

@@ -167,15 +167,21 @@ def test_an_upgrade_and_connect_leave_http(method: str, headers: Fields, upgrade
 
 
 @pytest.mark.parametrize(
-    ("content_type", "grpc"),
+    ("content_type", "grpc", "perhaps"),
     [
-        (b"application/grpc", True),
-        (b"application/grpc+proto", True),
-        (b"Application/GRPC", True),
-        (b"application/json", False),
-        (b"", False),
+        (b"application/grpc", True, True),
+        (b"application/grpc+proto", True, True),
+        (b"Application/GRPC", False, True),
+        (b"application/grpc;charset=utf-8", False, True),
+        (b"application/grpc-web", False, True),
+        (b"application/json", False, False),
+        (b"", False, False),
     ],
 )
-def test_a_grpc_call_is_known_by_its_content_type(content_type: bytes, grpc: bool) -> None:
-    assert request(headers=(("content-type", content_type),)).is_grpc is grpc
-    assert request(headers=()).is_grpc is False
+def test_a_grpc_call_is_known_by_its_content_type_as_envoy_knows_it(
+    content_type: bytes, grpc: bool, perhaps: bool
+) -> None:
+    given = request(headers=(("content-type", content_type),))
+
+    assert (given.is_grpc, given.may_be_grpc) == (grpc, perhaps)
+    assert (request(headers=()).is_grpc, request(headers=()).may_be_grpc) == (False, False)
