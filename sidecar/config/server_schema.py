@@ -12,7 +12,7 @@ from sidecar.config.section import Section
 from sidecar.config.tls import ServerTls, certificate_file, check_pair, key_file
 
 Transport: TypeAlias = Literal["grpcio", "native"]
-DEFAULT_TRANSPORT: Transport = "grpcio"
+DEFAULT_TRANSPORT: Transport = "native"
 
 
 class TlsSection(Section):
