@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import scaling  # the module next to this script
+
 from sidecar.config import reference
 from sidecar.envoyconf.examples import render_examples
 from sidecar.exchange import diagram
@@ -24,12 +26,22 @@ def _compose() -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout  # noqa: S603 (our own)
 
 
+def _scaling() -> dict[Path, str]:
+    """The page about scaling, which only a benchmark's results can make."""
+    try:
+        return {ROOT / "docs" / "scaling.md": scaling.render(scaling.Costs.read())}
+    except scaling.ResultsError as error:
+        sys.stderr.write(f"docs/scaling.md is left as it is: {error}\n")
+        return {}
+
+
 def rendered() -> dict[Path, str]:
     """Every generated file and what it should hold."""
     examples = {ROOT / "envoy" / name: text for name, text in render_examples().items()}
     return {
         ROOT / "docs" / "configuration.md": reference.render(),
         ROOT / "docs" / "exchange.md": diagram.render(),
+        **_scaling(),
         COMPOSE / "envoy.yaml": _compose(),
         **examples,
     }
