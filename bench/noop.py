@@ -71,8 +71,8 @@ def handler(kind: str) -> "grpc.RpcMethodHandler[bytes, bytes]":
         return grpc.stream_stream_rpc_method_handler(tuned)
     return grpc.stream_stream_rpc_method_handler(
         plain,
-        request_deserializer=pb.ProcessingRequest.FromString,
-        response_serializer=pb.ProcessingResponse.SerializeToString,
+        request_deserializer=pb.ProcessingRequest.FromString,  # type: ignore[arg-type]  # our types say bytes
+        response_serializer=pb.ProcessingResponse.SerializeToString,  # type: ignore[arg-type]  # the same
     )
 
 

@@ -29,8 +29,8 @@ CORE = """\
 100 B bodies, 32 requests at once, CPU in microseconds per request. `alone` is Envoy without the filter.
 `noop` is Envoy with a processor on grpc.aio that answers the four messages of a buffered exchange and does
 nothing else, written as one writes it: an asynchronous generator on asyncio's event loop. It is the reference
-of the ratios. `noop tuned` does the same with the least that grpc.aio can be brought to (raw bytes, `read` and
-`write`, uvloop); `cpp noop` does it in C++. The rows of `native` and `grpcio` are the sidecar on its two
+of the ratios. `noop tuned` does the same with the least that grpc.aio can be brought to (raw bytes, `read`
+and `write`, uvloop); `cpp noop` does it in C++. The rows of `native` and `grpcio` are the sidecar on its two
 transports, doing the whole job: `new` claims, hashes, captures and records; `replay` compares the body
 and answers; `conflict` is the 409 for a key whose first request is still running. The processor column is
 the sidecar's.
