@@ -18,10 +18,6 @@ TRANSPORTS = ("grpcio", "native")
 PAIRINGS = [Pairing(version, transport) for version in pinned_versions() for transport in TRANSPORTS]
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", f"{SINCE}(version, why): Envoys older than that cannot do it, and why")
-
-
 @pytest.fixture(scope="session")
 def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     with start_valkey(tmp_path_factory.mktemp("valkey")) as server:
