@@ -163,3 +163,18 @@ def test_below_its_level_nothing_is_logged() -> None:
     log.warning("c")
 
     assert [json.loads(line)["event"] for line in stream.getvalue().splitlines()] == ["c"]
+
+
+def test_a_line_and_its_end_are_one_write_so_that_workers_may_share_a_stream() -> None:
+    writes: list[str] = []
+
+    class Recorded(io.StringIO):
+        def write(self, text: str) -> int:
+            writes.append(text)
+            return len(text)
+
+    configure(Recorded(), environ={})
+    structlog.get_logger().info("serving", worker=0)
+
+    (line,) = writes
+    assert line.endswith("}\n")
