@@ -122,6 +122,11 @@ def _conclusion(results: Results, missed: Sequence[bounds.Verdict]) -> str:
     return f"{len(missed)} bounds are missed: {', '.join(verdict.figure for verdict in missed)} ({took})"
 
 
+def _answer(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
 def _say(line: str) -> None:
     sys.stderr.write(f"{line}\n")
 
@@ -137,7 +142,7 @@ def _only(options: argparse.Namespace) -> int:
         scenario=Scenario(options.scenario),
         **{name: getattr(options, name) for name in Question.__slots__ if name != "scenario"},
     )
-    _with_rig(lambda running: ask(running, question))
+    _with_rig(lambda running: ask(running, question, _answer))
     return 0
 
 

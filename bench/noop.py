@@ -12,7 +12,7 @@ uvloop. It is measured as well, so that nobody has to believe that the reference
 import asyncio
 import sys
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import grpc
 import uvloop
@@ -65,14 +65,14 @@ async def tuned(_: AsyncIterator[bytes], context: "Context") -> None:
         message = await context.read()
 
 
-def handler(kind: str) -> "grpc.RpcMethodHandler[bytes, bytes]":
+def handler(kind: str) -> "grpc.RpcMethodHandler[Any, Any]":
     """How grpc.aio is to handle the streams."""
     if kind == TUNED:
         return grpc.stream_stream_rpc_method_handler(tuned)
     return grpc.stream_stream_rpc_method_handler(
         plain,
-        request_deserializer=pb.ProcessingRequest.FromString,  # type: ignore[arg-type]  # our types say bytes
-        response_serializer=pb.ProcessingResponse.SerializeToString,  # type: ignore[arg-type]  # the same
+        request_deserializer=pb.ProcessingRequest.FromString,
+        response_serializer=pb.ProcessingResponse.SerializeToString,
     )
 
 

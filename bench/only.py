@@ -1,6 +1,6 @@
 """`only`: one figure, quickly: what a scenario takes on a transport, next to the no-op processor."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from bench.measure import Meter
@@ -23,8 +23,8 @@ class Question:
     workers: int
 
 
-async def ask(rig: Rig, question: Question) -> None:
-    """Measure Envoy alone, the no-op processor and the sidecar in turn, and print each round and the ratio.
+async def ask(rig: Rig, question: Question, say: Callable[[str], None]) -> None:
+    """Measure Envoy alone, the no-op processor and the sidecar in turn, and tell each round and the ratio.
 
     Raises:
         BenchError: Something was not answered as it should be.
@@ -46,8 +46,8 @@ async def ask(rig: Rig, question: Question) -> None:
             sample = await meter.round(subject, point, question.seconds)
             if number:
                 samples[subject.name].append(sample)
-                print(f"{point.name:40} {_line(sample)}", flush=True)  # noqa: T201 - what it is for
-    _conclude(samples, turns[2][0])
+                say(f"{point.name:40} {_line(sample)}")
+    _conclude(samples, turns[2][0], say)
 
 
 def _line(sample: Sample) -> str:
@@ -56,7 +56,7 @@ def _line(sample: Sample) -> str:
     return f"{sample.rate:7.0f}/s  p50 {outcome.p50_us} p99 {outcome.p99_us} µs  CPU µs/request: {cpu}"
 
 
-def _conclude(samples: Mapping[str, list[Sample]], ours: Subject) -> None:
+def _conclude(samples: Mapping[str, list[Sample]], ours: Subject, say: Callable[[str], None]) -> None:
     def cpu(name: str) -> list[float]:
         return [sample.cpu_us[Role.PROCESSOR] for sample in samples[name]]
 
@@ -65,6 +65,6 @@ def _conclude(samples: Mapping[str, list[Sample]], ours: Subject) -> None:
 
     ratio = Spread.of(ratios(cpu(ours.name), cpu(NOOP)))
     throughput = Spread.of(ratios(rates(ours.name), rates(ALONE)))
-    print(f"sidecar CPU ÷ no-op processor's: {ratio}")  # noqa: T201 - what it is for
-    print(f"sidecar CPU, µs per request: {Spread.of(cpu(ours.name))}")  # noqa: T201 - the same
-    print(f"throughput ÷ Envoy alone: {throughput}")  # noqa: T201 - the same
+    say(f"sidecar CPU ÷ no-op processor's: {ratio}")
+    say(f"sidecar CPU, µs per request: {Spread.of(cpu(ours.name))}")
+    say(f"throughput ÷ Envoy alone: {throughput}")

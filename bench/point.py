@@ -56,8 +56,3 @@ class Sample:
     def rate(self) -> float:
         """Requests per second."""
         return self.outcome.requests / self.outcome.seconds
-
-    @property
-    def total_cpu_us(self) -> float:
-        """CPU of all roles per request."""
-        return sum(self.cpu_us.values())

@@ -9,9 +9,8 @@ requests. `POST /SIZE/anything` is answered with SIZE bytes of JSON; `GET /_coun
 import sys
 from collections.abc import Callable
 
-# None of these is installed where the project is checked: each peer brings them in its own environment.
-import uvicorn  # type: ignore[import-not-found]  # see above
-from fastapi import FastAPI, Request, Response  # type: ignore[import-not-found]  # see above
+import uvicorn
+from fastapi import FastAPI, Request, Response
 
 
 class Service:
@@ -49,7 +48,7 @@ def bare(_: str) -> FastAPI:
 
 def with_idemkit(store: str) -> FastAPI:
     """With idemkit's middleware, callers told apart by their Authorization as the sidecar does."""
-    from idemkit import HttpConfig, IdempotencyMiddleware, RedisBackend  # type: ignore[import-not-found]  # noqa: PLC0415 - this peer's only
+    from idemkit import HttpConfig, IdempotencyMiddleware, RedisBackend  # noqa: PLC0415 - only in this peer's environment
 
     app = bare(store)
     config = HttpConfig(scope=lambda request: request.headers.get("authorization", "anonymous"))
@@ -59,9 +58,9 @@ def with_idemkit(store: str) -> FastAPI:
 
 def with_idemgate(store: str) -> FastAPI:
     """With idemgate's route class and its decorator on the endpoint."""
-    from idemgate import IdempotencyRoute, idempotent  # type: ignore[import-not-found]  # noqa: PLC0415 - this peer's only
-    from idemgate.redis_store import RedisAcquirer  # type: ignore[import-not-found]  # noqa: PLC0415 - this peer's only
-    from redis.asyncio import Redis  # noqa: PLC0415 - this peer's only
+    from idemgate import IdempotencyRoute, idempotent  # noqa: PLC0415 - only in this peer's environment
+    from idemgate.redis_store import RedisAcquirer  # noqa: PLC0415 - only in this peer's environment
+    from redis.asyncio import Redis  # noqa: PLC0415 - only in this peer's environment
 
     app, service = FastAPI(), Service()
     app.state.idempotency_store = RedisAcquirer(Redis.from_url(store, decode_responses=False))
