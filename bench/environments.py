@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from bench.errors import UnavailableError
+from bench.programs import needed
 
 _HERE = Path(__file__).parent
 _CACHE = _HERE / ".cache"
@@ -49,7 +50,7 @@ async def express() -> tuple[str, Path]:
     Raises:
         UnavailableError: There is no Node or npm, or the packages cannot be had.
     """
-    node, npm = _needed("node", "nodejs"), _needed("npm", "npm")
+    node, npm = needed("node", "nodejs"), needed("npm", "npm")
     sources = [_PEERS / "express" / name for name in ("package.json", "app.js")]
     directory = _CACHE / f"express-{_digest(sources)}"
     if not (directory / "done").exists():
@@ -73,7 +74,7 @@ async def cpp_noop() -> Path:
     program = directory / "cpp_noop"
     if program.exists():
         return program
-    protoc, compiler = _needed("protoc", "protobuf-compiler"), _needed("g++", "g++")
+    protoc, compiler = needed("protoc", "protobuf-compiler"), needed("g++", "g++")
     for header, package in _HEADERS:
         if not header.exists():
             raise UnavailableError(f"{header} is not there (Debian's package {package})")
@@ -91,13 +92,6 @@ async def cpp_noop() -> Path:
 
 def _cpp_directory() -> Path:
     return _CACHE / f"cpp-{_digest([_CPP, _PROTO])}"
-
-
-def _needed(program: str, package: str) -> str:
-    found = shutil.which(program)
-    if found is None:
-        raise UnavailableError(f"{program} is not installed (Debian's package {package})")
-    return found
 
 
 def _digest(files: Iterable[Path]) -> str:

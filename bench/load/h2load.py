@@ -1,15 +1,14 @@
 """Load by nghttp2's h2load: HTTP/2, for requests that are all the same."""
 
 import re
-import shutil
 
-from bench.errors import BenchError, UnavailableError
+from bench.errors import BenchError
 from bench.load.outcome import Outcome
 from bench.load.request import Keys, Request
 from bench.load.wrk import output_of
+from bench.programs import needed
 
 _STREAMS = 8
-NEEDED = "h2load is not installed (Debian's package nghttp2-client)"
 
 _FINISHED = re.compile(r"finished in ([\d.]+)(us|ms|s),")
 _REQUESTS = re.compile(r"requests: (\d+) total, .*?(\d+) done, (\d+) succeeded, (\d+) failed, (\d+) errored")
@@ -23,10 +22,7 @@ def find_h2load() -> str:
     Raises:
         UnavailableError: Nowhere.
     """
-    program = shutil.which("h2load")
-    if program is None:
-        raise UnavailableError(NEEDED)
-    return program
+    return needed("h2load", "nghttp2-client")
 
 
 async def burst(request: Request, *, streams: int, seconds: int) -> Outcome:

@@ -2,15 +2,14 @@
 
 import asyncio
 import json
-import shutil
 from pathlib import Path
 
-from bench.errors import BenchError, UnavailableError
+from bench.errors import BenchError
 from bench.load.outcome import Outcome
 from bench.load.request import Request
+from bench.programs import needed
 
 _SCRIPT = Path(__file__).with_name("keys.lua")
-NEEDED = "wrk is not installed (Debian's package wrk)"
 
 
 def find_wrk() -> str:
@@ -19,10 +18,7 @@ def find_wrk() -> str:
     Raises:
         UnavailableError: Nowhere.
     """
-    program = shutil.which("wrk")
-    if program is None:
-        raise UnavailableError(NEEDED)
-    return program
+    return needed("wrk", "wrk")
 
 
 async def burst(request: Request, *, connections: int, seconds: int) -> Outcome:
