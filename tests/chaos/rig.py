@@ -18,9 +18,9 @@ from sidecar.telemetry.logging import FORMAT
 from tests.chaos.history import Identity, Key
 from tests.chaos.plan import STACKS, WORKERS
 from tests.chaos.policies import PolicyUnderTest, configuration
-from tests.chaos.ports import lasting_port
 from tests.chaos.store import ChaosStore
 from tests.chaos.upstream import Upstream
+from tests.stack.ports import lasting_port
 from tests.store.redis_entries import SHOW
 
 HEALING_LIMIT_S = 40.0

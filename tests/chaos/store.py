@@ -9,7 +9,7 @@ from pathlib import Path
 
 from sidecar.supervision import launcher
 from sidecar.supervision.valkey import find_valkey
-from tests.chaos.ports import lasting_port
+from tests.stack.ports import lasting_port
 
 START_LIMIT_S = 20.0
 _PAUSE_S = 0.02

@@ -9,8 +9,8 @@ from enum import StrEnum
 from tests.chaos.history import Execution, Identity, Key
 from tests.chaos.http1_service import serve_http1
 from tests.chaos.http2_service import PREFACE, serve_http2
-from tests.chaos.ports import lasting_port
 from tests.chaos.service import Reply, Request
+from tests.stack.ports import lasting_port
 
 KEYLESS_PATH = "/keyless"
 SLOW_S = 2.5

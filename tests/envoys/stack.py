@@ -16,10 +16,10 @@ from typing import Any
 
 import httpx
 
-from tests.chaos.ports import lasting_port
 from tests.envoys.adapting import adapted
 from tests.envoys.results import Pairing
 from tests.stack.children import descendants
+from tests.stack.ports import lasting_port
 from tests.stack.up import Up, running_up
 from tests.stack.upstream import Answer, Upstream, running_upstream
 
