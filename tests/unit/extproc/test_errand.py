@@ -65,16 +65,16 @@ async def test_what_is_known_at_once_is_told_in_a_later_turn_not_inside_the_call
 async def test_an_error_is_told_and_raised_nowhere(told: Told, at_once: bool) -> None:
     error = LookupError("a bug")
 
+    answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
     async def failing() -> None:
         if not at_once:
-            await asyncio.get_running_loop().run_in_executor(None, lambda: None)
+            await answer
         raise error
 
     told.send(failing())
-    for _ in range(1000):
-        if told.ends:
-            break
-        await asyncio.sleep(0.001)
+    answer.set_result(None)
+    await turn()
 
     assert told.ends == [(None, error)]
 
