@@ -2,6 +2,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.stack.event_loops import ASYNCIO, BOTH, LoopFactories
 from tests.stack.valkey import Server, redis_server, start_server, start_valkey
 
 for module in (
@@ -12,6 +13,16 @@ for module in (
     "writing_contract",
 ):
     pytest.register_assert_rewrite(f"tests.store.{module}")
+
+
+_ON_BOTH_LOOPS = {"test_redis_handshake.py", "test_redis_multiplexing.py"}
+"""What deals with the loop's transports itself."""
+
+
+def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> LoopFactories:
+    """The loops that an asynchronous test runs on, one after the other."""
+    del config
+    return BOTH if item.path.name in _ON_BOTH_LOOPS else ASYNCIO
 
 
 @pytest.fixture(scope="session")

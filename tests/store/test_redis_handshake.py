@@ -9,7 +9,6 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from sidecar.store.redis.address import Address
 from sidecar.store.redis.handshake import hand_over, log_in
 from tests.stack.valkey import Server, free_port
-from tests.store.event_loops import on_both_loops
 from tests.store.redis_links import scripted_server
 
 
@@ -27,7 +26,6 @@ class Listener(asyncio.Protocol):
         self.lost.set()
 
 
-@on_both_loops
 async def test_redis_py_keeps_its_stream_where_the_handshake_takes_it_from(valkey: Server) -> None:
     connection = Address.parse(valkey.url).connection()
     await log_in(connection)
@@ -36,7 +34,6 @@ async def test_redis_py_keeps_its_stream_where_the_handshake_takes_it_from(valke
     await connection.disconnect()
 
 
-@on_both_loops
 async def test_what_was_handed_over_is_no_longer_redis_pys(valkey: Server) -> None:
     connection, listener = Address.parse(valkey.url).connection(), Listener()
     await log_in(connection)
@@ -50,7 +47,6 @@ async def test_what_was_handed_over_is_no_longer_redis_pys(valkey: Server) -> No
     await listener.lost.wait()
 
 
-@on_both_loops
 async def test_the_database_of_the_url_is_selected(valkey: Server) -> None:
     connection, listener = Address.parse(valkey.url.removesuffix("0") + "3").connection(), Listener()
     await log_in(connection)
@@ -60,7 +56,6 @@ async def test_the_database_of_the_url_is_selected(valkey: Server) -> None:
     writer.transport.abort()
 
 
-@on_both_loops
 async def test_bytes_that_redis_py_has_read_already_are_not_lost_but_refused() -> None:
     async with scripted_server(lambda _: b"+OK\r\n", after_greeting=b"+stray\r\n") as url:
         connection = Address.parse(url).connection()
@@ -69,7 +64,6 @@ async def test_bytes_that_redis_py_has_read_already_are_not_lost_but_refused() -
             await hand_over(connection, Listener())
 
 
-@on_both_loops
 async def test_a_connection_that_is_closed_as_it_is_handed_over_is_refused(valkey: Server) -> None:
     connection = Address.parse(valkey.url).connection()
     await log_in(connection)
@@ -78,7 +72,6 @@ async def test_a_connection_that_is_closed_as_it_is_handed_over_is_refused(valke
         await hand_over(connection, Listener())
 
 
-@on_both_loops
 async def test_a_login_that_failed_leaves_nothing_open() -> None:
     connection = Address.parse(f"redis://127.0.0.1:{free_port()}").connection()
     with pytest.raises(RedisConnectionError):

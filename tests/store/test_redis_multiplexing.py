@@ -19,7 +19,6 @@ from sidecar.store.redis import pipelining
 from sidecar.store.redis.store import RedisStore
 from tests.stack.certificates import Authority
 from tests.stack.valkey import Server, start_valkey
-from tests.store.event_loops import on_both_loops
 from tests.store.redis_entries import command
 from tests.store.redis_links import Silence, proxied, scripted_server
 from tests.store.store_scenes import HOLD, RECORD, SOON_S, take, wanted
@@ -63,7 +62,6 @@ def told(results: list[object]) -> set[str]:
 # One connection
 
 
-@on_both_loops
 async def test_however_many_ask_at_once_one_connection_is_opened(own: Server) -> None:
     async with proxied(own.port) as (proxy, port), opened(f"redis://127.0.0.1:{port}/0") as store:
         assert await claim_many(store) == [Claimed(1)] * 64
@@ -71,7 +69,6 @@ async def test_however_many_ask_at_once_one_connection_is_opened(own: Server) ->
         assert proxy.accepted == 1
 
 
-@on_both_loops
 async def test_commands_of_one_moment_reach_the_server_as_one(own: Server) -> None:
     async with opened(own.url) as store, opened(own.url) as operator:
         await store.ping()
@@ -88,7 +85,6 @@ async def reads(operator: RedisStore) -> int:
     return int(number)
 
 
-@on_both_loops
 async def test_a_server_with_tls_is_spoken_to_as_any_other(valkey: Server, tmp_path: Path) -> None:
     authority = Authority(tmp_path)
     signed = authority.sign("server", names="IP:127.0.0.1")
@@ -107,7 +103,6 @@ async def test_a_server_with_tls_is_spoken_to_as_any_other(valkey: Server, tmp_p
             assert "certificate not accepted" in message
 
 
-@on_both_loops
 async def test_a_refused_opening_fails_all_who_wait_for_it_with_its_reason(own: Server) -> None:
     async with opened(own.url) as operator:
         await command(operator, "CONFIG", "SET", "requirepass", "correct-horse")
@@ -126,7 +121,6 @@ async def test_a_refused_opening_fails_all_who_wait_for_it_with_its_reason(own: 
 # A server that is slow, or silent
 
 
-@on_both_loops
 async def test_what_waits_behind_a_slow_command_is_answered_when_it_ends(own: Server) -> None:
     async with opened(own.url) as store:
         slow = store._commands.call(("EVAL", SLOW_LUA, 0, 150))
@@ -135,7 +129,6 @@ async def test_what_waits_behind_a_slow_command_is_answered_when_it_ends(own: Se
         assert len(store._commands._pipelines) == 1
 
 
-@on_both_loops
 async def test_a_command_sent_before_another_was_given_up_may_still_be_answered(own: Server) -> None:
     async with opened(own.url, timeout_ms=1200) as store:
         await store.claim(wanted("a"), HOLD)
@@ -153,7 +146,6 @@ async def test_a_command_sent_before_another_was_given_up_may_still_be_answered(
         assert [pipeline.accepting for pipeline in store._commands._pipelines] == [True]
 
 
-@on_both_loops
 async def test_a_connection_that_fell_silent_is_not_used_again(valkey: Server) -> None:
     async with (
         proxied(valkey.port) as (proxy, port),
@@ -169,7 +161,6 @@ async def test_a_connection_that_fell_silent_is_not_used_again(valkey: Server) -
         assert len(store._commands._pipelines) == 1
 
 
-@on_both_loops
 async def test_whoever_has_time_left_when_an_opening_took_too_long_is_served_by_the_next_one(
     valkey: Server,
 ) -> None:
@@ -190,7 +181,6 @@ async def test_whoever_has_time_left_when_an_opening_took_too_long_is_served_by_
         assert proxy.accepted == 2
 
 
-@on_both_loops
 async def test_a_frozen_server_that_wakes_answers_nobody_with_anothers_reply(own: Server) -> None:
     async with opened(own.url) as patient, opened(own.url, timeout_ms=150) as store:
         store._prefix = patient._prefix
@@ -210,7 +200,6 @@ async def test_a_frozen_server_that_wakes_answers_nobody_with_anothers_reply(own
 
 
 @pytest.mark.parametrize("answer", [b"$10\r\nhalf", b"*2\r\n$7\r\nclaimed\r\n", b""])
-@on_both_loops
 async def test_half_a_reply_is_no_reply(answer: bytes) -> None:
     answers = iter([answer])
 
@@ -225,7 +214,6 @@ async def test_half_a_reply_is_no_reply(answer: bytes) -> None:
         assert not store._commands._pipelines
 
 
-@on_both_loops
 async def test_nothing_is_sent_again_by_itself() -> None:
     heard: list[bytes] = []
 
@@ -241,7 +229,6 @@ async def test_nothing_is_sent_again_by_itself() -> None:
         assert heard == [b"1000", b"1000"]
 
 
-@on_both_loops
 async def test_what_comes_with_the_greeting_is_not_taken_for_an_answer() -> None:
     async with (
         scripted_server(lambda _: b"+OK\r\n", after_greeting=b"+stray\r\n") as url,
@@ -254,7 +241,6 @@ async def test_what_comes_with_the_greeting_is_not_taken_for_an_answer() -> None
 # A server without the scripts
 
 
-@on_both_loops
 async def test_a_server_that_forgot_the_scripts_is_told_by_each_command_on_its_way(own: Server) -> None:
     async with opened(own.url) as store:
         await claim_many(store)
@@ -267,7 +253,6 @@ async def test_a_server_that_forgot_the_scripts_is_told_by_each_command_on_its_w
         assert re.findall(rb"cmdstat_(eval\w*):calls=(\d+)", statistics) == [(b"evalsha", b"64")]
 
 
-@on_both_loops
 async def test_telling_the_script_costs_the_operation_no_more_than_its_time() -> None:
     def respond(command: list[bytes]) -> bytes:
         if command[0] == b"EVAL":
@@ -285,7 +270,6 @@ async def test_telling_the_script_costs_the_operation_no_more_than_its_time() ->
 # Limits and the end
 
 
-@on_both_loops
 async def test_what_is_too_much_was_never_asked_for(own: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pipelining, "MOST_OUTSTANDING", 10)
     async with opened(own.url) as store:
@@ -299,7 +283,6 @@ async def test_what_is_too_much_was_never_asked_for(own: Server, monkeypatch: py
 
 
 @pytest.mark.parametrize("connected", [False, True])
-@on_both_loops
 async def test_closing_fails_whoever_waits_for_a_connection_and_leaves_no_task(
     valkey: Server,
     connected: bool,
