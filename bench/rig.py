@@ -138,7 +138,7 @@ class Rig:
         workers = range(variant.workers)
         admins = [Address(admin.host, admin.port + index) for index in workers]
         children = await self.supervisor.start(
-            [embedded_worker(config, environ, admins[index], index, variant.workers) for index in workers]
+            [embedded_worker(config, environ, settings, admins[index], index) for index in workers]
         )
         endpoints = tuple(endpoint.for_worker(index, variant.workers).address for index in workers)
         listen, bootstrap = self._bootstrap(settings, endpoints)

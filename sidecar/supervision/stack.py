@@ -21,7 +21,7 @@ from sidecar.supervision.ports import Address, resolve
 from sidecar.supervision.process import Child, ChildSpec
 from sidecar.supervision.supervisor import Supervisor
 from sidecar.supervision.valkey import embedded_valkey
-from sidecar.supervision.worker import embedded_worker, stop_within_s
+from sidecar.supervision.worker import embedded_worker
 from sidecar.supervision.workspace import workspace
 
 T = TypeVar("T")
@@ -137,10 +137,7 @@ class Stack:
         settings = self._load(config, environ)
         admins = self._admins(settings)
         await self._start_store(settings, environ, directory)
-        specs = [
-            replace(spec, stop_within_s=stop_within_s(settings))
-            for spec in _worker_specs(config, environ, directory, admins)
-        ]
+        specs = _worker_specs(config, environ, settings, directory, admins)
         rendering = asyncio.to_thread(self._render, settings, directory)
         self._workers, bootstrap = await asyncio.gather(self._supervisor.start(specs), rendering)
         self._envoy = await self._supervisor.start(
@@ -240,10 +237,14 @@ def _read(option: str, parse: Callable[[str], T], text: str) -> T:
 
 
 def _worker_specs(
-    config: Path | None, environ: Mapping[str, str], directory: Path, admins: list[Address]
+    config: Path | None,
+    environ: Mapping[str, str],
+    settings: Settings,
+    directory: Path,
+    admins: list[Address],
 ) -> list[ChildSpec]:
     placed = {**environ, ADMIN: str(admins[0]), LISTEN: str(_endpoint(directory))}
-    return [embedded_worker(config, placed, admin, index, len(admins)) for index, admin in enumerate(admins)]
+    return [embedded_worker(config, placed, settings, admin, index) for index, admin in enumerate(admins)]
 
 
 def _endpoint(directory: Path) -> Endpoint:

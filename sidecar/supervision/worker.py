@@ -35,14 +35,15 @@ def ready(admin: Address) -> Probe:
 
 
 def embedded_worker(
-    config: Path | None, environ: Mapping[str, str], admin: Address, index: int, workers: int
+    config: Path | None, environ: Mapping[str, str], settings: Settings, admin: Address, index: int
 ) -> ChildSpec:
     """A worker of `up`: ready when store and gRPC server answer, and gone at once should `up` be killed."""
     return ChildSpec(
-        name=worker_name(index, workers),
+        name=worker_name(index, settings.server.workers),
         argv=worker_argv(config, index),
         environ=environ,
         probe=ready(admin),
+        stop_within_s=stop_within_s(settings),
     )
 
 

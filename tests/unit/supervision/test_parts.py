@@ -124,7 +124,7 @@ def test_a_wheel_without_a_program_for_this_machine_is_no_store(monkeypatch: pyt
 
 
 def test_a_worker_is_this_very_program_and_nothing_of_the_current_directory() -> None:
-    spec = embedded_worker(Path("p.yaml"), {"A": "b"}, ADMIN, 1, 2)
+    spec = embedded_worker(Path("p.yaml"), {"A": "b"}, load(None, TWO_WORKERS), ADMIN, 1)
     assert spec.argv == (
         *(sys.executable, "-P", "-m", "sidecar", "serve", "--worker", "1", "--config", "p.yaml"),
     )
@@ -132,7 +132,7 @@ def test_a_worker_is_this_very_program_and_nothing_of_the_current_directory() ->
 
 
 def test_a_single_worker_has_no_number() -> None:
-    assert embedded_worker(None, {}, ADMIN, 0, 1).name == "sidecar"
+    assert embedded_worker(None, {}, load(None, {}), ADMIN, 0).name == "sidecar"
 
 
 def test_a_worker_in_production_logs_for_itself_and_drains_when_orphaned() -> None:
@@ -147,8 +147,10 @@ def test_a_worker_is_killed_only_when_it_should_have_drained_long_ago() -> None:
         "IDEMPOTENCY__POLICIES__0__DEADLINE": "5m",
         "IDEMPOTENCY__ORIGIN__URL": "http://127.0.0.1:1",
     }
-    assert production_worker(None, load(None, TWO_WORKERS), 1).stop_within_s == 30 + 10
-    assert production_worker(None, load(None, TWO_WORKERS | patient), 1).stop_within_s == 300 + 5 + 10
+    for environ, within_s in ((TWO_WORKERS, 30 + 10), (TWO_WORKERS | patient, 300 + 5 + 10)):
+        settings = load(None, environ)
+        assert production_worker(None, settings, 1).stop_within_s == within_s
+        assert embedded_worker(None, environ, settings, ADMIN, 1).stop_within_s == within_s
 
 
 @pytest.mark.parametrize(
