@@ -12,7 +12,8 @@ ENDPOINT_FORM = f"unix:///absolute/path of at most 100 bytes, or {HOST_PORT_FORM
 _MAX_SOCKET_PATH = 100
 """Bytes: the kernel's `sun_path` takes 107 (103 on macOS), and a worker's `.63` has to fit in as well."""
 MAX_PORT = 65_535
-_LOOPBACK = MappingProxyType({"0.0.0.0": "127.0.0.1", "::": "::1"})  # noqa: S104 - replaced, not bound to
+LOOPBACK_OF = MappingProxyType({"0.0.0.0": "127.0.0.1", "::": "::1"})  # noqa: S104 - replaced, not bound to
+"""Where a client on the same machine finds what listens on every address."""
 _HOST_PORT = re.compile(r"(?:\[([0-9A-Fa-f:.]+(?:%[\w.-]+)?)\]|([A-Za-z0-9_.-]+)):([0-9]{1,5})")
 
 
@@ -42,7 +43,7 @@ class HostPort:
     @property
     def reachable(self) -> "HostPort":
         """Where a client on this machine finds it: the loopback address for one that stands for all."""
-        return replace(self, host=_LOOPBACK.get(self.host, self.host))
+        return replace(self, host=LOOPBACK_OF.get(self.host, self.host))
 
     @property
     def address(self) -> str:

@@ -6,6 +6,7 @@ import socket
 from dataclasses import dataclass, replace
 from typing import Self
 
+from sidecar.config.endpoint import LOOPBACK_OF
 from sidecar.supervision.errors import StartupError
 
 _ALLOWED = "allowed: IP:PORT, such as 127.0.0.1:8080, [::1]:8080 or 0.0.0.0:8080; port 0 takes a free one"
@@ -41,8 +42,7 @@ class Address:
     @property
     def reachable(self) -> Self:
         """Where a client on this machine finds it: the loopback address for a wildcard."""
-        loopback = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - recognised here, not bound
-        return replace(self, host=loopback.get(self.host, self.host))
+        return replace(self, host=LOOPBACK_OF.get(self.host, self.host))
 
 
 def resolve(address: Address, option: str, *, count: int = 1) -> Address:
