@@ -1,4 +1,4 @@
-"""The HTTP connection manager in front of the upstream: clients, paths, headers, one route.
+"""The HTTP connection manager in front of the upstream: clients, paths, headers, routes.
 
 It changes as little as it can, for the service should not notice that it is there: `Server` and
 `x-request-id` are left as they are, Envoy's own response headers are not added, HTTP/1.1 trailers pass.

@@ -1,4 +1,4 @@
-"""What both listeners have in common: the one route to the upstream, and the router at its end."""
+"""What both listeners have in common: the routes to the upstream, and the router at their end."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
