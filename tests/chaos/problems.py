@@ -7,6 +7,7 @@ from tests.chaos.history import Answer
 
 MEDIA_TYPE = "application/problem+json"
 _NAMESPACE = "urn:idempotency:"
+_EARLY = "answered before its request had ended"
 
 STATUSES: Mapping[str, tuple[int, ...]] = {
     "in-progress": (409,),
@@ -27,6 +28,12 @@ def kind_of(answer: Answer) -> str | None:
     document = _document(answer)
     said = document.get("type") if document else None
     return said.removeprefix(_NAMESPACE) if isinstance(said, str) else "?"
+
+
+def is_of_early_answer(answer: Answer) -> bool:
+    """Whether it is refused because an attempt was answered early: held under any policy (decision 12)."""
+    document = _document(answer) if kind_of(answer) == "outcome-unknown" else None
+    return document is not None and _EARLY in str(document.get("detail"))
 
 
 def faults_of(answer: Answer, request_id: str) -> Iterator[str]:

@@ -1,9 +1,17 @@
 """The judge of the chaos runs finds what is planted, and nothing where nothing is."""
 
+import json
 from dataclasses import replace
 
 import pytest
 
+from sidecar.exchange.effects import Reply
+from sidecar.exchange.events import RequestHeaders
+from sidecar.exchange.machine import Exchange
+from sidecar.idempotency.claim import Claimed, UnknownPolicy
+from sidecar.idempotency.fingerprint import UNCOMPARABLE
+from sidecar.idempotency.policy import Policies, Policy
+from sidecar.idempotency.request import Request
 from tests.chaos.history import Answer, Ending, Execution, Identity
 from tests.chaos.plan import Kind
 from tests.unit.chaos.fabricated import RETRY, Story, a_key, a_problem, said, with_header
@@ -259,6 +267,20 @@ def test_an_unknown_outcome_may_stand_in_the_end_only_where_the_policy_holds() -
     story = Story(a_key(policy=RETRY))
     story.refused("outcome-unknown", final=True)
     assert story.is_broken_by() == {"undecided"}
+
+
+def test_under_any_policy_an_attempt_that_was_answered_early_leaves_its_key_unknown() -> None:
+    refusal = Exchange(Policies((Policy("retry", unknown=UnknownPolicy.RETRY),)), "owner")
+    refusal.handle(RequestHeaders(Request("POST", "a", "/", None, (("idempotency-key", b"k"),)), True))
+    reply, *_ = refusal.handle(Claimed(2, UNCOMPARABLE, taken_over=True))
+    assert isinstance(reply, Reply)
+    detail = json.loads(reply.body)["detail"]
+
+    story = Story(a_key(policy=RETRY))
+    for number in range(2):
+        answer = a_problem("outcome-unknown", f"final-{number}", detail=detail)
+        story.asks(answer, request=f"final-{number}", final=True)
+    assert story.verdict() == []
 
 
 # --- Without a key
