@@ -1,6 +1,5 @@
 """What an exchange wants done: answers to Envoy, store operations, a call, a timer, things to count."""
 
-from dataclasses import dataclass
 from typing import TypeAlias
 
 from sidecar.idempotency.claim import Claim, UnknownPolicy, UnknownReason
@@ -9,18 +8,19 @@ from sidecar.idempotency.grpc import GrpcStatus
 from sidecar.idempotency.outcome import Outcome
 from sidecar.idempotency.record import Record
 from sidecar.idempotency.request import Request
+from sidecar.idempotency.value import value
 
 # --- Answers. Outside full duplex each of Envoy's messages gets exactly one.
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class PassRequest:
     """Forward the request and hear no more of it; `remove` names header fields a client may not set."""
 
     remove: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ForwardRequest:
     """Forward the request as attempt `attempt`, and show the rest of it and its response as they pass."""
 
@@ -28,17 +28,17 @@ class ForwardRequest:
     has_body: bool
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ReadRequestBody:
     """Keep holding the request's head and show its body, which is then not forwarded."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class HoldRequest:
     """Keep holding the request's head and show its body, which `ForwardHeld` may forward later."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ForwardHeld:
     """Forward a request that was held, head and body, as attempt `attempt`, and show its response."""
 
@@ -47,24 +47,24 @@ class ForwardHeld:
     has_trailers: bool
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ExtendTimeout:
     """Wait up to `timeout_ms` for the answer to the request's head; not an answer itself."""
 
     timeout_ms: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class PassRequestBody:
     """Forward this piece of the request body."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class PassRequestTrailers:
     """Forward the request trailers."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class PassResponseHeaders:
     """Give the client the head of the response, less the fields named in `remove`.
 
@@ -75,17 +75,17 @@ class PassResponseHeaders:
     remove: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class PassResponseBody:
     """Give the client this piece of the response body."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class PassResponseTrailers:
     """Give the client the response trailers."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Reply:
     """Answer the client here and now; nothing goes upstream. `details` shows in Envoy's access log.
 
@@ -120,7 +120,7 @@ Answer: TypeAlias = (
 # --- Operations of the store. Each comes back as an event.
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class TakeClaim:
     """Ask for the claim; comes back as a `ClaimEvent`."""
 
@@ -128,14 +128,14 @@ class TakeClaim:
     unknown: UnknownPolicy
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Renew:
     """Extend the lease; comes back as `Renewed` or `RenewalFailed`."""
 
     claim: Claim
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Complete:
     """Keep the record; comes back as `Settled` or `SettlingFailed`."""
 
@@ -143,14 +143,14 @@ class Complete:
     record: Record
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Release:
     """Drop the claim; comes back as `Settled` or `SettlingFailed`."""
 
     claim: Claim
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class MarkUnknown:
     """Keep that the outcome is unknown; comes back as `Settled` or `SettlingFailed`."""
 
@@ -159,7 +159,7 @@ class MarkUnknown:
     fingerprint: bytes | None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class NoteFingerprint:
     """Keep the fingerprint with the claim in flight; comes back as `Noted` or `NotingFailed`."""
 
@@ -167,7 +167,7 @@ class NoteFingerprint:
     fingerprint: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class AwaitOwner:
     """Wait for the owner of an id to be done; comes back as `OwnerGone` or `WaitFailed`.
 
@@ -184,7 +184,7 @@ StoreEffect: TypeAlias = TakeClaim | Renew | NoteFingerprint | AwaitOwner | Sett
 # --- The origin.
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Execute:
     """Make the call, detached from the client; comes back as `Executed` or `ExecutionFailed`.
 
@@ -202,21 +202,21 @@ class Execute:
 # the states that have one (`states.TIMED`) stops it.
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class RenewLater:
     """Bring `RenewalDue` in `after_ms` milliseconds."""
 
     after_ms: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class WaitAtMost:
     """Bring `WaitOver` in `after_ms` milliseconds."""
 
     after_ms: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Count:
     """A request was decided: `result` is a value of CONTRACT §8; `claim_id` is empty without a key."""
 
@@ -226,7 +226,7 @@ class Count:
     request_id: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class CountOutcome:
     """An execution ended, and how."""
 

@@ -1,6 +1,5 @@
 """What can happen to an exchange: Envoy's messages, the stream's end, answers of store and origin, time."""
 
-from dataclasses import dataclass
 from enum import Enum, auto
 from typing import TypeAlias
 
@@ -8,9 +7,10 @@ from sidecar.idempotency.claim import Claimed, Expired, InFlight, Recorded, Unkn
 from sidecar.idempotency.fields import Fields
 from sidecar.idempotency.outcome import Origin
 from sidecar.idempotency.request import Request
+from sidecar.idempotency.value import value
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class RequestHeaders:
     """The head of the request; Envoy holds it until it is answered. `end_of_stream`: it has no body."""
 
@@ -18,7 +18,7 @@ class RequestHeaders:
     end_of_stream: bool
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class RequestBody:
     """A piece of the request body, possibly empty; `end_of_stream` marks the last."""
 
@@ -26,12 +26,12 @@ class RequestBody:
     end_of_stream: bool
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class RequestTrailers:
     """The request ended with trailers (whose contents do not count)."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ResponseHeaders:
     """The head of the response, the upstream's or Envoy's own: `origin` tells which."""
 
@@ -41,7 +41,7 @@ class ResponseHeaders:
     end_of_stream: bool
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ResponseBody:
     """A piece of the response body, possibly empty; `end_of_stream` marks the last."""
 
@@ -49,19 +49,19 @@ class ResponseBody:
     end_of_stream: bool
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ResponseTrailers:
     """The response ended with trailers."""
 
     fields: Fields
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class StreamEnded:
     """Envoy's stream is over, for whatever reason: done, client gone, upstream reset. Nothing can be sent."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ClaimFailed:
     """The store gave no answer to the claim, which may nevertheless have been taken.
 
@@ -74,63 +74,63 @@ class ClaimFailed:
     asked: bool = True
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Settled:
     """The store answered `Complete`, `Release` or `MarkUnknown`. Not `held`: the claim was no longer ours."""
 
     held: bool
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class SettlingFailed:
     """The store gave no answer to `Complete`, `Release` or `MarkUnknown`; it may have been done."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class RenewalDue:
     """The time asked for by `RenewLater` has passed."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Renewed:
     """The store answered `Renew`. Not `held`: the claim is no longer ours."""
 
     held: bool
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class RenewalFailed:
     """The store gave no answer to `Renew`."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Noted:
     """The store answered `NoteFingerprint`. Not `held`: the claim is no longer ours."""
 
     held: bool
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class NotingFailed:
     """The store gave no answer to `NoteFingerprint`; it may have been done."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class OwnerGone:
     """The owner of the claim is done, or may be: ask for the claim again."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class WaitFailed:
     """The store cannot say when the owner is done."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class WaitOver:
     """The time given to `WaitAtMost` has passed."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Executed:
     """The origin answered a detached execution, to its end.
 
@@ -155,7 +155,7 @@ class Failure(Enum):
     """It was sent, and not answered within the policy's deadline."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ExecutionFailed:
     """A detached execution has no answer."""
 

@@ -1,10 +1,10 @@
 """A claim on a (scope, key), and every answer the store can give to one (DESIGN, "The store port")."""
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeAlias
 
 from sidecar.idempotency.record import Record
+from sidecar.idempotency.value import value
 
 
 class UnknownPolicy(StrEnum):
@@ -35,7 +35,7 @@ class UnknownReason(StrEnum):
     """A detached execution was not answered within the policy's deadline."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Claim:
     """A claim held, or asked for: the handle of every later store operation.
 
@@ -60,7 +60,7 @@ class Claim:
         return Claim(self.id, self.owner, attempt, self.lease_ms, self.ttl_ms, self.tombstone_ms)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Claimed:
     """The id is ours to execute.
 
@@ -74,21 +74,21 @@ class Claimed:
     taken_over: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class InFlight:
     """Somebody else is executing it; their lease has `lease_left_ms` milliseconds left."""
 
     lease_left_ms: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Recorded:
     """It was executed; this is what came of it."""
 
     record: Record
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Unknown:
     """Attempt `attempt` may have executed, nobody can say; `reason` tells why."""
 
@@ -96,7 +96,7 @@ class Unknown:
     reason: UnknownReason
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Expired:
     """It was used, its `ttl` has passed, and its tombstone still stands."""
 

@@ -1,10 +1,11 @@
 """How an exchange ended, and what that means for the key (CONTRACT §5)."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 
 from sidecar.idempotency.grpc import GrpcStatus
+from sidecar.idempotency.value import value
 
 
 class Outcome(StrEnum):
@@ -39,7 +40,7 @@ _BY_GRPC_STATUS: Mapping[GrpcStatus, Outcome] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class OutcomeRules:
     """The table for the upstream's own answers, with a policy's overrides.
 
@@ -61,7 +62,7 @@ class OutcomeRules:
         return self.overrides.get(f"grpc:{status.name}") or _BY_GRPC_STATUS.get(status, Outcome.RECORD)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Origin:
     """What Envoy says of where a response came from (its attributes; all None where it says nothing).
 
@@ -94,7 +95,7 @@ _CONNECTION_TERMINATION = 1 << 6  # UC
 _MAY_HAVE_BEEN_SENT = _REQUEST_TIMEOUT | _LOCAL_RESET | _REMOTE_RESET | _CONNECTION_TERMINATION
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Verdict:
     """An outcome and, for metrics and logs, the reason.
 

@@ -1,11 +1,10 @@
 """What is kept of a finished exchange."""
 
-from dataclasses import dataclass
-
 from sidecar.idempotency.fields import Fields
+from sidecar.idempotency.value import value
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Record:
     """The response of the one execution, as it will be replayed.
 

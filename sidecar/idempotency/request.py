@@ -1,12 +1,11 @@
 """The head of an HTTP request, as the domain sees it."""
 
-from dataclasses import dataclass
-
 from sidecar.idempotency.fields import Fields, first
 from sidecar.idempotency.grpc import is_grpc, may_be_grpc
+from sidecar.idempotency.value import value
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Request:
     """Method, authority, path, query and header fields.
 
