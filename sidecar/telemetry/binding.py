@@ -6,7 +6,7 @@ increment it leads to.
 
 from collections.abc import Callable
 
-from prometheus_client import Counter, Histogram
+from prometheus_client import Counter
 
 
 class Counting(dict[str | tuple[str, ...], Callable[[], None]]):
@@ -19,18 +19,6 @@ class Counting(dict[str | tuple[str, ...], Callable[[], None]]):
     def __missing__(self, labels: str | tuple[str, ...]) -> Callable[[], None]:
         increment = self[labels] = self._counter.labels(*_several(labels)).inc
         return increment
-
-
-class Observing(dict[str | tuple[str, ...], Callable[[float], None]]):
-    """`observing[labels](value)` adds an observation; `labels` as for `Counting`."""
-
-    def __init__(self, histogram: Histogram) -> None:
-        super().__init__()
-        self._histogram = histogram
-
-    def __missing__(self, labels: str | tuple[str, ...]) -> Callable[[float], None]:
-        observe = self[labels] = self._histogram.labels(*_several(labels)).observe
-        return observe
 
 
 def _several(labels: str | tuple[str, ...]) -> tuple[str, ...]:

@@ -1,13 +1,8 @@
 """The metrics of CONTRACT §8, on a registry of their own."""
 
-from prometheus_client import (
-    CollectorRegistry,
-    Counter,
-    Gauge,
-    Histogram,
-    disable_created_metrics,
-    generate_latest,
-)
+from prometheus_client import CollectorRegistry, Counter, Gauge, disable_created_metrics, generate_latest
+
+from sidecar.telemetry.durations import Durations
 
 # One more series for each series, which nobody asks for.
 disable_created_metrics()  # type: ignore[no-untyped-call]  # prometheus_client left it unannotated
@@ -32,14 +27,14 @@ class Metrics:
             ("policy", "outcome", "reason"),
             registry=self.registry,
         )
-        self.exchange_seconds = Histogram(
+        self.exchange_seconds = Durations(
             "idempotency_exchange_seconds",
             "How long Envoy waited for the answer to a message, by the message's phase.",
             ("phase",),
             buckets=_SECONDS,
             registry=self.registry,
         )
-        self.store_seconds = Histogram(
+        self.store_seconds = Durations(
             "idempotency_store_seconds",
             "How long a store operation took, by operation and result.",
             ("operation", "result"),
@@ -51,7 +46,7 @@ class Metrics:
             "1 while claims are refused without asking the store, which has just failed several times.",
             registry=self.registry,
         )
-        self.origin_seconds = Histogram(
+        self.origin_seconds = Durations(
             "idempotency_origin_seconds",
             "How long a detached call took, by result: answered, never_sent, lost, deadline.",
             ("result",),

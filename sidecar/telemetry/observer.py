@@ -8,7 +8,7 @@ import structlog
 
 from sidecar.exchange.effects import Count, CountOutcome
 from sidecar.idempotency.outcome import Outcome
-from sidecar.telemetry.binding import Counting, Observing
+from sidecar.telemetry.binding import Counting
 from sidecar.telemetry.metrics import Metrics
 
 _ORDINARY = frozenset({"executed", "replayed"})
@@ -65,9 +65,9 @@ class Telemetry:
         self._debugging: bool = self._log.is_enabled_for(logging.DEBUG)
         self._requests = Counting(metrics.requests)
         self._outcomes = Counting(metrics.outcomes)
-        self._exchange_seconds = Observing(metrics.exchange_seconds)
-        self._store_seconds = Observing(metrics.store_seconds)
-        self._origin_seconds = Observing(metrics.origin_seconds)
+        self._exchange_seconds = metrics.exchange_seconds
+        self._store_seconds = metrics.store_seconds
+        self._origin_seconds = metrics.origin_seconds
 
     def opened(self) -> None:
         """A stream was accepted."""
@@ -87,7 +87,7 @@ class Telemetry:
 
     def answered(self, phase: str, seconds: float) -> None:
         """Envoy waited this long for the answer to a message of this phase (`request_headers`, ...)."""
-        self._exchange_seconds[phase](seconds)
+        self._exchange_seconds.observe(phase, seconds)
 
     def counted(self, count: Count) -> None:
         """A request was decided; what is refused or bypassed is logged too."""
@@ -122,13 +122,13 @@ class Telemetry:
 
     def stored(self, operation: str, result: str, seconds: float, error: Exception | None) -> None:
         """A store operation answered, or failed with `error`."""
-        self._store_seconds[operation, result](seconds)
+        self._store_seconds.observe((operation, result), seconds)
         if error is not None:
             self._log.warning("store operation failed", operation=operation, error=str(error))
 
     def called(self, result: str, seconds: float, error: Exception | None) -> None:
         """A detached call was answered, or failed with `error`."""
-        self._origin_seconds[result](seconds)
+        self._origin_seconds.observe(result, seconds)
         if error is not None:
             self._log.warning("detached call failed", result=result, error=str(error))
 

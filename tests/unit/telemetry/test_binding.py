@@ -1,8 +1,8 @@
 """Series are found by their labels once, and are the ones that `labels()` gives."""
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client import CollectorRegistry, Counter
 
-from sidecar.telemetry.binding import Counting, Observing
+from sidecar.telemetry.binding import Counting
 
 
 def test_counting_adds_to_the_series_of_the_labels() -> None:
@@ -15,17 +15,6 @@ def test_counting_adds_to_the_series_of_the_labels() -> None:
 
     assert registry.get_sample_value("calls_total", {"policy": "a", "result": "ok"}) == 2
     assert registry.get_sample_value("calls_total", {"policy": "a", "result": "bad"}) == 1
-
-
-def test_observing_takes_a_single_label_as_it_is() -> None:
-    registry = CollectorRegistry()
-    observing = Observing(Histogram("wait", "Wait.", ("phase",), registry=registry))
-
-    observing["body"](0.5)
-    observing["body"](1.5)
-
-    assert registry.get_sample_value("wait_count", {"phase": "body"}) == 2
-    assert registry.get_sample_value("wait_sum", {"phase": "body"}) == 2.0
 
 
 def test_a_series_is_looked_up_once() -> None:
