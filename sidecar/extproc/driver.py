@@ -6,7 +6,7 @@ machine can answer at once is answered in the same call.
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from typing import Any, Protocol, TypeAlias
+from typing import Any, ClassVar, Protocol, TypeAlias
 
 from sidecar.exchange.effects import (
     Answer,
@@ -153,14 +153,15 @@ class Driver:
     def _feed(self, event: Event) -> None:
         try:
             for effect in self._exchange.handle(event):
-                getattr(self, _ACTS.get(type(effect), "_answer"))(effect)
+                self._ACTS.get(type(effect), Driver._answer)(self, effect)
         except ProtocolViolation as violation:
             self._fail(str(violation))
             return
         except Exception as error:  # noqa: BLE001 (a bug here must fail closed, whatever it is)
             self._fail("internal error", error)
             return
-        self._call_off()
+        if self._timer is not None or self._wait is not None:
+            self._call_off()
 
     def _call_off(self) -> None:
         """Stop the timer and the wait where the exchange has no use for them any more."""
@@ -252,6 +253,19 @@ class Driver:
             self._closed = True
             self._observer.closed()
 
+    # --- What carries out which kind of effect; every other one is an answer.
+
+    _ACTS: ClassVar[dict[type[Effect], Callable[["Driver", Any], object]]] = {
+        **dict.fromkeys((TakeClaim, Renew, Complete, Release, MarkUnknown, NoteFingerprint), _ask),
+        Execute: _ask_at_length,
+        AwaitOwner: _await_owner,
+        ExtendTimeout: _extend_timeout,
+        WaitAtMost: _wait_at_most,
+        RenewLater: _renew_later,
+        Count: _count,
+        CountOutcome: _count_outcome,
+    }
+
 
 _PHASES: dict[type[EnvoyEvent], str] = {
     RequestHeaders: "request_headers",
@@ -262,15 +276,3 @@ _PHASES: dict[type[EnvoyEvent], str] = {
     ResponseTrailers: "response_trailers",
 }
 """What the metrics call the phase of a message."""
-
-_ACTS: dict[type[Effect], str] = {
-    **dict.fromkeys((TakeClaim, Renew, Complete, Release, MarkUnknown, NoteFingerprint), "_ask"),
-    Execute: "_ask_at_length",
-    AwaitOwner: "_await_owner",
-    ExtendTimeout: "_extend_timeout",
-    WaitAtMost: "_wait_at_most",
-    RenewLater: "_renew_later",
-    Count: "_count",
-    CountOutcome: "_count_outcome",
-}
-"""The method that carries out each kind of effect; every other one is an answer."""
