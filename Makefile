@@ -44,8 +44,9 @@ bench: $(STAMP) ## what it costs, next to peers; fails where a bound does not ho
 	$(BIN)/python -m bench run $(if $(SHORT),--short)
 
 soak: MINUTES = 15
-soak: $(STAMP) ## half load for a quarter of an hour; fails where memory grows (MINUTES=15)
-	$(BIN)/python -m bench soak --minutes $(MINUTES)
+soak: LOAD = 0.5
+soak: $(STAMP) ## half load for a quarter of an hour; fails where memory grows (MINUTES=15, LOAD=1 for full load)
+	$(BIN)/python -m bench soak --minutes $(MINUTES) --load $(LOAD)
 
 lint: $(STAMP) ## format, lint, types, import contracts, generated files up to date
 	$(BIN)/ruff format --check .

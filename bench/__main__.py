@@ -10,7 +10,7 @@ from bench import bounds, plan, report, rig, soak
 from bench.errors import BenchError, UnavailableError
 from bench.only import Question, ask
 from bench.point import Scenario
-from bench.results import LATEST, Results, load, load_soak, save, save_soak
+from bench.results import FULL_LOAD, HALF_LOAD, LATEST, SOAK, SOAKS, Results, load, load_soak, save, save_soak
 from bench.run import carry_out
 from bench.spread import Spread
 from sidecar.supervision.errors import SupervisionError
@@ -41,11 +41,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     run.set_defaults(run=_run)
     soaking = commands.add_parser(
-        "soak", help="half load for a quarter of an hour; writes bench/results/soak.json"
+        "soak", help="load for a quarter of an hour; half and full load are kept in bench/results/"
     )
     soaking.add_argument("--minutes", type=_positive, default=15, metavar="N", help="how long")
     soaking.add_argument(
         "--transport", choices=plan.TRANSPORTS, default=plan.TRANSPORTS[0], help="of the sidecar"
+    )
+    soaking.add_argument(
+        "--load", type=float, choices=(HALF_LOAD, FULL_LOAD), default=HALF_LOAD, help="of what it can take"
     )
     soaking.set_defaults(run=_soak)
     render = commands.add_parser("render", help="docs/performance.md and the pictures from the results")
@@ -96,21 +99,25 @@ def _write_pages() -> None:
     """The page and the pictures, from what is kept."""
     from bench import plots  # noqa: PLC0415 - matplotlib loads slowly, and is not needed to measure
 
-    results, soaked = load(), load_soak()
-    report.PAGE.write_text(report.render(results, soaked), encoding="utf-8")
-    for file in (report.PAGE, *plots.draw(results, soaked)):
+    results, soaks = load(), [load_soak(file) for file in SOAKS.values()]
+    report.PAGE.write_text(report.render(results, *soaks), encoding="utf-8")
+    for file in (report.PAGE, *plots.draw(results, soaks[0])):
         _say(f"written: {file}")
 
 
 def _soak(options: argparse.Namespace) -> int:
-    result = _with_rig(lambda running: soak.soak(running, options.transport, options.minutes, _say))
+    result = _with_rig(
+        lambda running: soak.soak(running, options.transport, options.minutes, options.load, _say)
+    )
     figures = {bounds.SOAK_SLOPE: Spread.of([result.slope_mib_per_h])}
     (verdict,) = (found for found in bounds.judge(figures, {}) if found.figure == bounds.SOAK_SLOPE)
     sys.stdout.write(f"{bounds.line(verdict)}; descriptors per hour: {result.descriptors_per_h:.3g}\n")
     if options.minutes >= soak.LEAST_KEPT_MINUTES:
-        save_soak(result)
+        file = SOAKS[options.load]
+        save_soak(result, file)
         if LATEST.exists():
-            save(load().with_verdict(verdict))
+            if file == SOAK:
+                save(load().with_verdict(verdict))
             _write_pages()
     return 0 if verdict.passed else 1
 

@@ -91,9 +91,10 @@ USAGE` of a record less the response's own bytes: its body and the names and val
 MEMORY = "Resident memory of one sidecar process. Bodies pass through it; only what is recorded is kept."
 
 SOAK = """\
-`make soak`: half of the load that it can take, for a quarter of an hour. Of ten requests five have new
-keys, three are replays, one has no key, and one reuses a key with another body; each answer is checked.
-The lines are fitted by least squares to what was read every two seconds.
+`make soak`: half of the load that it can take, for a quarter of an hour; with `LOAD=1`, as many requests as
+it can take. Of ten requests five have new keys, three are replays, one has no key, and one reuses a key with
+another body; each answer is checked. The lines are fitted by least squares to what was read every two
+seconds.
 
 ![Resident memory over the soak](../bench/results/soak.png)
 """

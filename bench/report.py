@@ -18,7 +18,7 @@ _CPU_ROLES = (Role.ENVOY, Role.PROCESSOR, Role.APP, Role.STORE, Role.UPSTREAM)
 _PEERS = [name for name in PEERS if name != CPP_NOOP]
 
 
-def render(results: Results, soak: SoakResult | None) -> str:
+def render(results: Results, *soaks: SoakResult | None) -> str:
     """The whole page."""
     sections = (
         prose.opening(results),
@@ -35,7 +35,7 @@ def render(results: Results, soak: SoakResult | None) -> str:
         _section("Latency where nothing is busy", prose.PACED, _paced(results)),
         _section("The store", prose.STORE, _store(results)),
         _section("Memory", prose.MEMORY, _memory(results)),
-        _section("Soak", prose.SOAK, _soak(soak)),
+        _section("Soak", prose.SOAK, _soaks([soak for soak in soaks if soak is not None])),
         prose.METHOD,
         _skipped(results),
     )
@@ -215,21 +215,27 @@ def _memory(results: Results) -> str:
     return table(("", *titles), rows)
 
 
-def _soak(soak: SoakResult | None) -> str:
-    if soak is None:
+def _soaks(soaks: Sequence[SoakResult]) -> str:
+    """A column for each."""
+    if not soaks:
         return ""
+    columns = [_soak(soak) for soak in soaks]
+    rows = [(title, *(column[title] for column in columns)) for title in columns[0]]
+    return table(("load", *(f"{soak.load:.0%}" for soak in soaks)), rows)
+
+
+def _soak(soak: SoakResult) -> dict[str, str]:
     first, last = soak.readings[0], soak.readings[-1]
-    rows = [
-        ("taken (UTC)", soak.taken),
-        ("transport", soak.transport),
-        ("minutes, of which left out to warm up", f"{soak.minutes:g}, {soak.warm_up_s / 60:.1f}"),
-        ("requests/s, requests", f"{number(soak.rate)}, {soak.requests:,}"),
-        ("resident at the beginning and the end, MiB", f"{first.rss_mib:.2f}, {last.rss_mib:.2f}"),
-        ("slope of the fitted line, MiB/h", f"{soak.slope_mib_per_h:.3f}"),
-        ("descriptors at the beginning and the end", f"{first.descriptors}, {last.descriptors}"),
-        ("slope of their line, per hour", f"{soak.descriptors_per_h:.3f}"),
-    ]
-    return table(("", ""), rows)
+    return {
+        "taken (UTC)": soak.taken,
+        "transport": soak.transport,
+        "minutes, of which left out to warm up": f"{soak.minutes:g}, {soak.warm_up_s / 60:.1f}",
+        "requests/s, requests": f"{number(soak.requests / soak.readings[-1].seconds)}, {soak.requests:,}",
+        "resident at the beginning and the end, MiB": f"{first.rss_mib:.2f}, {last.rss_mib:.2f}",
+        "slope of the fitted line, MiB/h": f"{soak.slope_mib_per_h:.3f}",
+        "descriptors at the beginning and the end": f"{first.descriptors}, {last.descriptors}",
+        "slope of their line, per hour": f"{soak.descriptors_per_h:.3f}",
+    }
 
 
 def _skipped(results: Results) -> str:

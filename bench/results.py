@@ -1,4 +1,4 @@
-"""The results as they are kept: `latest.json` of the last full run, `soak.json` of the last soak."""
+"""The results as they are kept: `latest.json` of the last full run, a file of the last soak at each load."""
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,6 +17,9 @@ from bench.subject import Role
 RESULTS = Path(__file__).parent / "results"
 LATEST = RESULTS / "latest.json"
 SOAK = RESULTS / "soak.json"
+HALF_LOAD, FULL_LOAD = 0.5, 1.0
+SOAKS = {HALF_LOAD: SOAK, FULL_LOAD: RESULTS / "soak_full_load.json"}
+"""Where the last soak at each load is kept. The bound is for half of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,13 +86,14 @@ class SoakResult:
     transport: str
     minutes: float
     rate: float
-    """Requests a second: half of what it could take."""
+    """Requests a second that were due: `load` of what it could take."""
     requests: int
     warm_up_s: float
     """What the fitted lines leave out."""
     slope_mib_per_h: float
     descriptors_per_h: float
     readings: tuple[Reading, ...]
+    load: float = HALF_LOAD
 
 
 def summarise(batch: str, samples: Samples) -> tuple[PointResult, ...]:

@@ -1,4 +1,4 @@
-"""A soak: half of what the sidecar can take, for a quarter of an hour; whether memory or descriptors grow."""
+"""A soak: half of what the sidecar can take, or all, for minutes; whether memory or descriptors grow."""
 
 import asyncio
 from collections.abc import Callable
@@ -87,8 +87,13 @@ class Mixture:
             )
 
 
-async def soak(rig: Rig, transport: str, minutes: float, say: Callable[[str], None]) -> SoakResult:
+async def soak(
+    rig: Rig, transport: str, minutes: float, load: float, say: Callable[[str], None]
+) -> SoakResult:
     """Load the sidecar and read its memory and descriptors.
+
+    `load` is the share of what it can take. With all of it, requests are due faster than they are answered,
+    checked and sent on one machine: then each connection sends its next as soon as it has its answer.
 
     Raises:
         BenchError: An answer was not what it should be.
@@ -96,7 +101,7 @@ async def soak(rig: Rig, transport: str, minutes: float, say: Callable[[str], No
     """
     subject = await rig.sidecar(Variant(transport, policies=SOAKED))
     probe = await Meter(rig).round(subject, Point(transport, Scenario.NEW), _PROBED_S)
-    rate, seconds = probe.rate / 2, minutes * 60
+    rate, seconds = probe.rate * load, minutes * 60
     say(f"{transport} takes {probe.rate:.0f} requests a second; {rate:.0f}/s for {minutes:g} minutes")
     readings: list[Reading] = []
     reading = asyncio.create_task(_read(subject, readings, say))
@@ -104,11 +109,11 @@ async def soak(rig: Rig, transport: str, minutes: float, say: Callable[[str], No
         requests = await _load(subject, rate, seconds)
     finally:
         reading.cancel()
-    return conclude(transport, minutes, rate, requests, readings)
+    return conclude(transport, minutes, rate, requests, readings, load)
 
 
-def conclude(
-    transport: str, minutes: float, rate: float, requests: int, readings: list[Reading]
+def conclude(  # noqa: PLR0913, PLR0917 (what was measured, and under what)
+    transport: str, minutes: float, rate: float, requests: int, readings: list[Reading], load: float
 ) -> SoakResult:
     """Fit the lines to what was read after the warm-up."""
     warm_up_s = minutes * 60 * _WARM_UP_SHARE
@@ -126,6 +131,7 @@ def conclude(
         slope_mib_per_h=spread.significant(spread.slope(hours, [reading.rss_mib for reading in kept])),
         descriptors_per_h=spread.significant(spread.slope(hours, [reading.descriptors for reading in kept])),
         readings=tuple(readings),
+        load=load,
     )
 
 

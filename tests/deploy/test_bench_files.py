@@ -50,5 +50,7 @@ def test_make_runs_the_bench_its_short_form_and_the_soak() -> None:
         r"^bench: .*\n\t\$\(BIN\)/python -m bench run \$\(if \$\(SHORT\),--short\)$", makefile, re.MULTILINE
     )
     assert re.search(
-        r"^soak: .*\n\t\$\(BIN\)/python -m bench soak --minutes \$\(MINUTES\)$", makefile, re.MULTILINE
+        r"^soak: .*\n\t\$\(BIN\)/python -m bench soak --minutes \$\(MINUTES\) --load \$\(LOAD\)$",
+        makefile,
+        re.MULTILINE,
     )

@@ -7,7 +7,7 @@ from bench.load.outcome import Outcome
 from bench.memory import MemoryUse
 from bench.peers.starting import FASTAPI, IDEMKIT
 from bench.point import Point, Sample, Scenario
-from bench.results import PacedResult, Reading, Results, SoakResult, summarise
+from bench.results import HALF_LOAD, PacedResult, Reading, Results, SoakResult, summarise
 from bench.rig import ALONE, CPP_NOOP, NOOP
 from bench.spread import Spread
 from bench.store_costs import StoreCosts
@@ -85,7 +85,7 @@ def results(**changes: object) -> Results:
     return Results(**(fields | changes))  # type: ignore[arg-type] # fields by name, changed by the tests
 
 
-def soak() -> SoakResult:
+def soak(load: float = HALF_LOAD) -> SoakResult:
     """Fifteen minutes without growth."""
     readings = tuple(Reading(float(second), 70.0, 30) for second in range(0, 900, 60))
-    return SoakResult("2026-11-24 08:30", "native", 15, 800, 720_000, 225, 0.125, 0.0, readings)
+    return SoakResult("2026-11-24 08:30", "native", 15, 800, 720_000, 225, 0.125, 0.0, readings, load)

@@ -6,7 +6,7 @@ import pytest
 
 from bench import report
 from bench.bounds import judge
-from bench.results import LATEST, load, load_soak
+from bench.results import FULL_LOAD, LATEST, SOAKS, load, load_soak
 from bench.spread import Spread
 from tests.unit.bench.fabricated_results import results, soak
 
@@ -102,6 +102,13 @@ def test_a_soak_is_told_where_there_was_one() -> None:
     assert ["slope of the fitted line, MiB/h", "0.125"] in rows(report.render(results(), soak()), "Soak")
 
 
+def test_soaks_at_two_loads_stand_next_to_each_other() -> None:
+    page = report.render(results(), soak(), soak(FULL_LOAD))
+
+    assert "| load | 50% | 100% |" in page
+    assert ["slope of the fitted line, MiB/h", "0.125", "0.125"] in rows(page, "Soak")
+
+
 def test_what_was_left_out_is_told_with_its_reason() -> None:
     assert "- Express: npm is not installed" in report.render(results(), None)
     assert "Left out" not in report.render(results(skipped={}), None)
@@ -144,4 +151,4 @@ def test_pictures_are_drawn_and_the_same_results_give_the_same_bytes(tmp_path: P
 def test_the_committed_page_is_what_the_committed_results_give() -> None:
     if not LATEST.exists():
         pytest.skip("no full run has been kept yet")
-    assert report.PAGE.read_text(encoding="utf-8") == report.render(load(), load_soak())
+    assert report.PAGE.read_text(encoding="utf-8") == report.render(load(), *map(load_soak, SOAKS.values()))
