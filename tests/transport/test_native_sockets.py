@@ -253,6 +253,22 @@ async def test_the_fault_of_one_connection_does_not_touch_another() -> None:
         assert sorted(recorder.ends for recorder in served.recorders) == [0, 1]
 
 
+async def test_a_connection_too_many_is_closed_and_its_place_is_given_to_the_next() -> None:
+    async with serving(limits=Limits(connections=1)) as served:
+        async with h2_client(served.port) as first:
+            await first.call(1, b"one")
+            await first.until(lambda: first.content(1) == framed(b"re:one"))
+            async with raw_client(served.port) as one_too_many:
+                assert await one_too_many.read_to_the_end() == b""
+            await first.call(3, b"three")
+            await first.until(lambda: first.content(3) == framed(b"re:three"))
+        await eventually(lambda: served.recorders[0].ends == 1)
+
+        async with h2_client(served.port) as next_one:
+            await next_one.call(1, b"next")
+            await next_one.until(lambda: next_one.content(1) == framed(b"re:next"))
+
+
 async def test_a_client_that_just_goes_ends_its_streams() -> None:
     async with serving(silent) as served:
         async with h2_client(served.port) as client:

@@ -1,6 +1,7 @@
 """Every limit of the native transport, in one place, each with its reason.
 
-A peer is held to them connection by connection, so that what one does never costs another. The counts in
+A peer is held to them connection by connection, so that what one does never costs another; only the number of
+connections is the endpoint's. The counts in
 `Allowance`s are far above what Envoy, grpc and nghttp2 do at full load, and low enough that going along with
 them costs a peer more than it costs the server.
 """
@@ -23,6 +24,11 @@ class Allowance:
 @dataclass(frozen=True, slots=True)
 class Limits:
     """What one peer may do on one connection. Sizes in bytes, times in seconds."""
+
+    connections: int = 512
+    """Connections of one endpoint at once; one more is closed before it has said anything. Envoy opens one
+    for each of its threads, and another for each thousand exchanges under way. Each holds a descriptor, of
+    which a process has 1024 by default: some have to be left for the store and the admin endpoint."""
 
     concurrent_streams: int = 4096
     """Streams at once (SETTINGS_MAX_CONCURRENT_STREAMS). Every keyed request under way holds one. It is above

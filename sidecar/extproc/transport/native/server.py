@@ -130,7 +130,8 @@ class NativeTransport:
 
     def _opened(self, protocol: ConnectionProtocol) -> None:
         self._open.add(protocol)
-        if self._server is None:  # accepted, or in its TLS handshake, when the server stopped
+        # Without a server it was accepted, or in its TLS handshake, when the server stopped.
+        if self._server is None or len(self._open) > self._limits.connections:
             protocol.cut_off()
 
     def _closed(self, protocol: ConnectionProtocol) -> None:
