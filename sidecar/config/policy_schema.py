@@ -178,7 +178,7 @@ class PolicySection(Section):
         description="The largest request body that is held in memory, where it has to be: with `detached`, "
         "and where `unknown: retry` takes over an earlier attempt. A larger one is refused (413).",
     )
-    max_response_body: Annotated[int, size("0", "16MiB")] = Field(
+    max_response_body: Annotated[int, size("0", "64MiB")] = Field(
         default=1_048_576,
         description="The largest response that is kept; a larger one passes, recorded as not replayable.",
     )

@@ -3,7 +3,9 @@
 from sidecar.exchange.call import Call
 from sidecar.exchange.core import ATTEMPT, SLACK_MS, Core, Effects, present
 from sidecar.exchange.effects import (
+    Answer,
     AwaitOwner,
+    BreakOff,
     ExtendTimeout,
     PassRequest,
     Release,
@@ -16,6 +18,7 @@ from sidecar.exchange.events import (
     InFlight,
     OwnerGone,
     RequestHeaders,
+    ResponseHeaders,
     StreamEnded,
     Unknown,
     WaitFailed,
@@ -48,6 +51,7 @@ class Admission(Core):
         request = event.request
         self._request, self._request_has_body = request, not event.end_of_stream
         self._unsent = content_length(request.headers)
+        self._note_modes(event)
         policy = self._policies.select(request.method, request.authority, request.path)
         if policy is None:
             return self._pass_untouched()
@@ -94,12 +98,12 @@ class Admission(Core):
         if self._waited:
             return (wait,)
         self._waited = True
-        return (self._be_patient(wait_ms), WaitAtMost(wait_ms), wait)
+        return (*self._be_patient(wait_ms), WaitAtMost(wait_ms), wait)
 
-    def _be_patient(self, wait_ms: int) -> ExtendTimeout:
+    def _be_patient(self, wait_ms: int) -> tuple[Answer, ...]:
         """Envoy grants this once for a head: with what may follow the wait, a detached call of no body."""
         may_follow = self._policy.execution is Execution.DETACHED and not self._request_has_body
-        return ExtendTimeout(wait_ms + may_follow * self._policy.deadline_ms + SLACK_MS)
+        return self._asking(ExtendTimeout(wait_ms + may_follow * self._policy.deadline_ms + SLACK_MS))
 
     def lose_patience(self, _event: WaitOver) -> Effects:
         """The wait has lasted as long as the policy allows."""
@@ -139,7 +143,15 @@ class Admission(Core):
             return (PassRequest(present(self._request.headers, ATTEMPT)), self._count("bypassed"))
         return (*self._refuse(StoreUnavailable()), *self._drop_unseen(event))
 
-    # --- The client leaves meanwhile
+    # --- Envoy answers, or the client leaves, meanwhile
+
+    def break_off_answered(self, _event: ResponseHeaders) -> Effects:
+        """Envoy itself has answered what is held here, for the client took too long: fail the stream.
+
+        What follows is what follows whenever a stream ends here. Only where the filter is configured to show
+        every response does Envoy say so before a request was forwarded.
+        """
+        return (BreakOff("Envoy has answered the request itself"),)
 
     def abandon(self, _event: StreamEnded) -> Effects:
         """The client left while the store was asked."""

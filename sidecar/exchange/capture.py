@@ -1,6 +1,7 @@
 """A response being captured as it passes, within the policy's limit."""
 
 from sidecar.exchange.events import ResponseHeaders
+from sidecar.idempotency.body import PIECE_BYTES, ReceivedBody, assembled, cut
 from sidecar.idempotency.fields import Fields, content_length, first, values
 from sidecar.idempotency.grpc import BINARY
 from sidecar.idempotency.policy import Policy
@@ -11,18 +12,20 @@ from sidecar.idempotency.replay import storable
 class Capture:
     """Keeps what may be stored of a response, and knows when the last byte of its body has been seen.
 
-    A body over `max_response_body` is let go of at once; the record then says that it was executed but
-    cannot be replayed.
+    A large body is held once, in the pieces in which it will be stored. One over `max_response_body` is let
+    go of at once; the record then says that it was executed but cannot be replayed.
     """
 
-    __slots__ = ("_excluded", "_kept", "_left", "_limit", "_of_call", "_seen", "head")
+    __slots__ = ("_excluded", "_kept", "_left", "_limit", "_of_call", "_pieces", "_seen", "head")
 
     def __init__(self, head: ResponseHeaders, policy: Policy, *, of_call: bool = False) -> None:
         self.head = head
         self._of_call = of_call
         self._excluded = policy.exclude_response_headers
         self._limit = policy.max_response_body
+        self._pieces: list[bytes] = []
         self._kept: bytearray | None = bytearray()
+        """What has come since the last of `_pieces`; None where nothing is kept."""
         self._seen = 0
         self._left = _content_length(head, of_call=of_call)
 
@@ -35,10 +38,21 @@ class Capture:
             self.let_go()
         elif self._kept is not None:
             self._kept += data
+            if len(self._kept) > PIECE_BYTES:
+                cut(self._kept, self._pieces)
+
+    def take(self, body: ReceivedBody) -> None:
+        """Take in a whole body at once, as the first; the pieces of a large one are shared, not copied."""
+        if isinstance(body, bytes):
+            self.feed(body)
+            return
+        *self._pieces, last = body.pieces
+        self._seen = body.size - len(last)
+        self.feed(last)
 
     def let_go(self) -> None:
         """Keep nothing of the body: it is too large, or will never be given again."""
-        self._kept = None
+        self._kept, self._pieces = None, []
 
     @property
     def has_whole_body(self) -> bool:
@@ -67,7 +81,7 @@ class Capture:
         return Record(
             status=self.head.status,
             headers=headers,
-            body=bytes(kept or b""),
+            body=b"" if kept is None else assembled(self._pieces, kept),
             trailers=kept_trailers,
             fingerprint=fingerprint,
             replayable=kept is not None,

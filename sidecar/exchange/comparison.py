@@ -1,17 +1,21 @@
 """A duplicate of what is recorded: its payload is compared, then it is answered from the record."""
 
-from sidecar.exchange.core import Core, Effects
-from sidecar.exchange.effects import ReadRequestBody, Reply
+from sidecar.exchange.core import Effects
+from sidecar.exchange.effects import LargeReply, ReadRequestBody, Reply
 from sidecar.exchange.events import Recorded, RequestBody, RequestTrailers
+from sidecar.exchange.replying import Replying
 from sidecar.exchange.states import State
 from sidecar.idempotency.grpc import GrpcStatus, status_in
 from sidecar.idempotency.policy import BodyMode
-from sidecar.idempotency.problem import KeyReused, ResponseNotStored
+from sidecar.idempotency.problem import KeyReused, ResponseNotRepeatable, ResponseNotStored
 from sidecar.idempotency.record import Record
 from sidecar.idempotency.replay import replay_headers
 
+REPLAY_DETAILS = "idempotency_replayed"
+"""What Envoy's access log shows of a replay."""
 
-class Comparison(Core):
+
+class Comparison(Replying):
     """Actions of COMPARING, and the way there."""
 
     def consult_record(self, event: Recorded) -> Effects:
@@ -20,7 +24,7 @@ class Comparison(Core):
         counts = self._policy.fingerprint.body is BodyMode.RAW
         if self._record.fingerprint is not None and self._request_has_body and counts:
             self.state = State.COMPARING
-            return (ReadRequestBody(),)
+            return self._asking(ReadRequestBody())
         return self._answer_from_record()
 
     def compare(self, event: RequestBody) -> Effects:
@@ -40,16 +44,16 @@ class Comparison(Core):
             return self._refuse(KeyReused())
         if not record.replayable:
             return self._refuse(ResponseNotStored(record.status, self._call_status(record)))
-        self.state = State.ANSWERED
-        reply = Reply(
-            record.status,
-            replay_headers(record),
-            record.body,
-            "idempotency_replayed",
-            record.trailers,
-            to_call=self._grpc_call is not None,
-        )
-        return (reply, self._count("replayed"))
+        headers, to_call = replay_headers(record), self._grpc_call is not None
+        if not self._can_give(headers, record.body, record.trailers):
+            return self._refuse(ResponseNotRepeatable(record.status, self._call_status(record)))
+        counted, body = self._count("replayed"), record.body
+        if isinstance(body, bytes):
+            self.state = State.ANSWERED
+            reply = Reply(record.status, headers, body, REPLAY_DETAILS, record.trailers, to_call=to_call)
+            return (reply, counted)
+        self._large = LargeReply(record.status, headers, body, REPLAY_DETAILS, record.trailers, to_call)
+        return self._begin_to_give(counted)
 
     def _call_status(self, record: Record) -> GrpcStatus | None:
         """What the recorded gRPC call ended with."""

@@ -4,6 +4,7 @@ from typing import TypeAlias
 
 from sidecar.exchange.call import Call
 from sidecar.exchange.capture import Capture
+from sidecar.exchange.duplex import FullDuplex
 from sidecar.exchange.effects import (
     Answer,
     Complete,
@@ -18,6 +19,7 @@ from sidecar.exchange.effects import (
 )
 from sidecar.exchange.events import ResponseHeaders
 from sidecar.exchange.states import State
+from sidecar.idempotency.body import Body, size_of
 from sidecar.idempotency.claim import Claim, UnknownPolicy, UnknownReason
 from sidecar.idempotency.fields import Fields, first
 from sidecar.idempotency.fingerprint import UNCOMPARABLE, Fingerprinter
@@ -25,6 +27,7 @@ from sidecar.idempotency.outcome import Outcome, Verdict
 from sidecar.idempotency.policy import Policies, Policy
 from sidecar.idempotency.problem import Problem
 from sidecar.idempotency.record import Record
+from sidecar.idempotency.replay import needs_stream
 from sidecar.idempotency.request import Request
 
 ATTEMPT = "idempotency-attempt"
@@ -42,7 +45,7 @@ Enough for two store operations that take as long as `store.timeout` may allow (
 Effects: TypeAlias = tuple[Effect, ...]
 
 
-class Core:
+class Core(FullDuplex):
     """The data of one exchange.
 
     Args:
@@ -96,6 +99,11 @@ class Core:
     def _refuse(self, problem: Problem) -> Effects:
         self.state = State.ANSWERED
         return (self._problem_reply(problem), self._count(problem.result))
+
+    def _can_give(self, headers: Fields, body: Body, trailers: Fields) -> bool:
+        """Whether this Envoy has a form of reply that gives the client this response as it was."""
+        to_call = self._grpc_call is not None
+        return self._may_stream_reply or not needs_stream(headers, size_of(body), trailers, to_call=to_call)
 
     def _problem_reply(self, problem: Problem) -> Reply:
         details, docs_url = f"idempotency_{problem.result}", self._policy.docs_url
@@ -176,6 +184,7 @@ class Core:
 
     def _let_go_held(self) -> tuple[Answer, ...]:
         held, self._held = self._held, []
+        self._unburden()
         return tuple(held)
 
     # --- What operators see

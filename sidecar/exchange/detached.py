@@ -1,17 +1,27 @@
 """A detached execution: the sidecar makes the call itself, and the client may go away (CONTRACT §6)."""
 
 from sidecar.exchange.capture import Capture
-from sidecar.exchange.core import Core, Effects
-from sidecar.exchange.effects import Reply, SettleEffect
+from sidecar.exchange.core import Effects
+from sidecar.exchange.effects import LargeReply, Reply, SettleEffect
 from sidecar.exchange.events import Executed, ExecutionFailed, Failure, ResponseHeaders, StreamEnded
+from sidecar.exchange.replying import Replying
 from sidecar.exchange.states import State
 from sidecar.idempotency.claim import UnknownReason
 from sidecar.idempotency.outcome import Outcome, Verdict, judge
-from sidecar.idempotency.problem import OriginUnavailable, OutcomeUnknown, Problem, ResponseNotStored
+from sidecar.idempotency.problem import (
+    OriginUnavailable,
+    OutcomeUnknown,
+    Problem,
+    ResponseNotRepeatable,
+    ResponseNotStored,
+)
 from sidecar.idempotency.replay import first_headers
 
+FIRST_DETAILS = "idempotency_executed"
+"""What Envoy's access log shows of the answer to a detached execution."""
 
-class Detached(Core):
+
+class Detached(Replying):
     """Actions of EXECUTING and EXECUTING_ALONE."""
 
     def go_on_alone(self, _event: StreamEnded) -> Effects:
@@ -24,10 +34,15 @@ class Detached(Core):
         self._verdict = judge(event.status, event.origin, self._policy.outcomes)
         return self._end(self._first_reply(event), self._settlement(event))
 
-    def _first_reply(self, event: Executed) -> Reply:
-        if event.body is not None:
-            headers = first_headers(event.headers, event.body)
-            return Reply(event.status, headers, event.body, "idempotency_executed", event.trailers)
+    def _first_reply(self, event: Executed) -> Reply | LargeReply:
+        body = event.body
+        if body is not None:
+            headers = first_headers(event.headers, body)
+            if not self._can_give(headers, body, event.trailers):
+                return self._problem_reply(ResponseNotRepeatable(event.status))
+            if isinstance(body, bytes):
+                return Reply(event.status, headers, body, FIRST_DETAILS, event.trailers)
+            return LargeReply(event.status, headers, body, FIRST_DETAILS, event.trailers)
         match self._verdict.outcome:
             case Outcome.RECORD:
                 return self._problem_reply(ResponseNotStored(event.status))
@@ -45,7 +60,7 @@ class Detached(Core):
             if event.body is None:
                 self._capture.let_go()
             else:
-                self._capture.feed(event.body)
+                self._capture.take(event.body)
             return self._complete(trailers=event.trailers)
         return self._give_up_record(whole=True)
 
@@ -61,7 +76,11 @@ class Detached(Core):
             effect = self._lose(reason)
         return self._end(self._problem_reply(problem), effect)
 
-    def _end(self, reply: Reply, effect: SettleEffect) -> Effects:
+    def _end(self, reply: Reply | LargeReply, effect: SettleEffect) -> Effects:
         if self.state is State.EXECUTING_ALONE:
             return self._settle_alone(effect)
-        return self._settle(reply, effect)
+        if isinstance(reply, Reply):
+            return self._settle(reply, effect)
+        self._large = reply  # begun once the outcome is kept; until then there is nothing to hold
+        self.state = State.SETTLING
+        return (effect,)

@@ -2,6 +2,7 @@
 
 from typing import TypeAlias
 
+from sidecar.idempotency.body import HeldBody, LargeBody
 from sidecar.idempotency.claim import Claim, UnknownPolicy, UnknownReason
 from sidecar.idempotency.fields import Fields
 from sidecar.idempotency.grpc import GrpcStatus
@@ -60,6 +61,14 @@ class PassRequestBody:
 
 
 @value
+class EchoRequestBody:
+    """Forward a piece of the request body that was handed over (full duplex)."""
+
+    data: bytes
+    end_of_stream: bool
+
+
+@value
 class PassRequestTrailers:
     """Forward the request trailers."""
 
@@ -78,6 +87,14 @@ class PassResponseHeaders:
 @value
 class PassResponseBody:
     """Give the client this piece of the response body."""
+
+
+@value
+class EchoResponseBody:
+    """Give the client a piece of the response body that was handed over (full duplex)."""
+
+    data: bytes
+    end_of_stream: bool
 
 
 @value
@@ -102,6 +119,52 @@ class Reply:
     grpc_status: GrpcStatus | None = None
 
 
+@value
+class LargeReply:
+    """What a client is to be answered with where the body is large; otherwise as `Reply`.
+
+    No answer itself: it is given as `BeginReply`, `ReplyPiece`s and `ReplyTrailers`, or as `ReplyAtOnce`.
+    """
+
+    status: int
+    headers: Fields
+    body: LargeBody
+    details: str
+    trailers: Fields = ()
+    to_call: bool = False
+
+
+@value
+class BeginReply:
+    """Give the client the head of a large reply; its body follows."""
+
+    reply: LargeReply
+
+
+@value
+class ReplyPiece:
+    """Give the client the next piece of a large reply's body; `ends`: nothing follows, trailers neither."""
+
+    data: bytes
+    ends: bool
+
+
+@value
+class ReplyTrailers:
+    """End a large reply with trailers; `to_call` as for `Reply`."""
+
+    fields: Fields
+    to_call: bool
+
+
+@value
+class ReplyAtOnce:
+    """Give the client all of a large reply that would lose something if it were streamed."""
+
+    reply: LargeReply
+    body: HeldBody
+
+
 Answer: TypeAlias = (
     PassRequest
     | ForwardRequest
@@ -110,11 +173,17 @@ Answer: TypeAlias = (
     | ForwardHeld
     | ExtendTimeout
     | PassRequestBody
+    | EchoRequestBody
     | PassRequestTrailers
     | PassResponseHeaders
     | PassResponseBody
+    | EchoResponseBody
     | PassResponseTrailers
     | Reply
+    | BeginReply
+    | ReplyPiece
+    | ReplyTrailers
+    | ReplyAtOnce
 )
 
 # --- Operations of the store. Each comes back as an event.
@@ -178,8 +247,19 @@ class AwaitOwner:
     timeout_ms: int
 
 
+@value
+class FetchPiece:
+    """Bring a piece of a large body, once the peer has taken most of what it was sent.
+
+    Comes back as `PieceFetched` or `PieceLost`; as nothing where the stream ends before.
+    """
+
+    body: LargeBody
+    number: int
+
+
 SettleEffect: TypeAlias = Complete | Release | MarkUnknown
-StoreEffect: TypeAlias = TakeClaim | Renew | NoteFingerprint | AwaitOwner | SettleEffect
+StoreEffect: TypeAlias = TakeClaim | Renew | NoteFingerprint | AwaitOwner | FetchPiece | SettleEffect
 
 # --- The origin.
 
@@ -196,6 +276,16 @@ class Execute:
     body: bytes
     deadline_ms: int
     max_response_body: int
+
+
+# --- The stream.
+
+
+@value
+class BreakOff:
+    """Fail the stream: the client must not take what it has of a reply for the whole. `detail` says why."""
+
+    detail: str
 
 
 # --- Time, and what operators see. An exchange has one timer: a new one replaces the one before, and leaving
@@ -238,4 +328,4 @@ class CountOutcome:
 
 
 TimerEffect: TypeAlias = RenewLater | WaitAtMost
-Effect: TypeAlias = Answer | StoreEffect | Execute | TimerEffect | Count | CountOutcome
+Effect: TypeAlias = Answer | StoreEffect | Execute | BreakOff | TimerEffect | Count | CountOutcome

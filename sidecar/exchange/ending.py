@@ -1,15 +1,7 @@
 """How an exchange ends: its outcome is kept, or could not be; its stream is over, early or in time."""
 
-from sidecar.exchange.core import INCOMPLETE, NEVER_FORWARDED, Core, Effects
-from sidecar.exchange.effects import (
-    Answer,
-    PassRequestBody,
-    PassRequestTrailers,
-    PassResponseBody,
-    PassResponseHeaders,
-    PassResponseTrailers,
-    Renew,
-)
+from sidecar.exchange.core import INCOMPLETE, NEVER_FORWARDED, Effects
+from sidecar.exchange.effects import Renew, Reply
 from sidecar.exchange.events import (
     Claimed,
     EnvoyEvent,
@@ -17,37 +9,42 @@ from sidecar.exchange.events import (
     RenewalDue,
     RenewalFailed,
     Renewed,
-    RequestBody,
-    RequestTrailers,
     ResponseBody,
-    ResponseHeaders,
     ResponseTrailers,
     Settled,
     StreamEnded,
 )
+from sidecar.exchange.replying import Replying
 from sidecar.exchange.states import State
 from sidecar.idempotency.claim import UnknownReason
 
 
-class Ending(Core):
+class Ending(Replying):
     """Actions after the decision, at the end of the stream, and on the lease."""
 
     # --- The outcome is kept, or could not be
 
     def hold(self, event: ResponseBody | ResponseTrailers) -> Effects:
         """More of the response while the store is asked: it waits with the rest."""
-        self._held.append(_PASSING[type(event)])
+        self._held.append(self._passing(event))
+        self._weigh(event)
         return ()
 
     def let_go(self, event: Settled) -> Effects:
         """The outcome is durable: the end of the response may go."""
-        self.state = State.PASSING
-        return (*self._let_go_held(), self._outcome(held=event.held))
+        return self._end_response(held=event.held)
 
     def let_go_unsettled(self, _event: Event) -> Effects:
         """The outcome could not be kept; the client gets its response, the lease runs out as unknown."""
-        self.state = State.PASSING
-        return (*self._let_go_held(), self._outcome(held=False))
+        return self._end_response(held=False)
+
+    def _end_response(self, *, held: bool) -> Effects:
+        outcome = self._outcome(held=held)
+        if not self._held:  # of a detached execution, whose answer is large
+            return (outcome, *self._begin_to_give())
+        answers = self._let_go_held()
+        self.state = State.ANSWERED if isinstance(answers[0], Reply) else State.PASSING
+        return (*answers, outcome)
 
     # --- The stream ends early
 
@@ -107,19 +104,14 @@ class Ending(Core):
 
     def pass_on(self, event: EnvoyEvent) -> Effects:
         """Let it pass."""
-        if self.state is State.AWAITING_REQUEST:
+        if self.state is State.COMPARING:  # Envoy will not wait for the rest of the request
             self.state = State.PASSING
-        return (_PASSING[type(event)],)
+        elif self.state is State.AWAITING_REQUEST:
+            self.state = State.PASSING
+            # Its body is not asked for. If it comes, the filter is configured to send it: in full duplex.
+            self._response_duplex = True
+        return (self._passing(event),)
 
     def ignore(self, _event: Event) -> Effects:
         """Nothing to do."""
         return ()
-
-
-_PASSING: dict[type[EnvoyEvent], Answer] = {
-    RequestBody: PassRequestBody(),
-    RequestTrailers: PassRequestTrailers(),
-    ResponseHeaders: PassResponseHeaders(more=False),
-    ResponseBody: PassResponseBody(),
-    ResponseTrailers: PassResponseTrailers(),
-}

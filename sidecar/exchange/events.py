@@ -3,6 +3,7 @@
 from enum import Enum, auto
 from typing import TypeAlias
 
+from sidecar.idempotency.body import ReceivedBody
 from sidecar.idempotency.claim import Claimed, Expired, InFlight, Recorded, Unknown
 from sidecar.idempotency.fields import Fields
 from sidecar.idempotency.outcome import Origin
@@ -12,10 +13,15 @@ from sidecar.idempotency.value import value
 
 @value
 class RequestHeaders:
-    """The head of the request; Envoy holds it until it is answered. `end_of_stream`: it has no body."""
+    """The head of the request; Envoy holds it until it is answered. `end_of_stream`: it has no body.
+
+    `request_duplex` and `response_duplex`: the filter is configured to exchange that body in full duplex.
+    """
 
     request: Request
     end_of_stream: bool
+    request_duplex: bool = False
+    response_duplex: bool = False
 
 
 @value
@@ -126,6 +132,18 @@ class WaitFailed:
 
 
 @value
+class PieceFetched:
+    """The piece that `FetchPiece` asked for."""
+
+    data: bytes
+
+
+@value
+class PieceLost:
+    """The piece that `FetchPiece` asked for is not to be had: it is gone or damaged, or the store away."""
+
+
+@value
 class WaitOver:
     """The time given to `WaitAtMost` has passed."""
 
@@ -139,7 +157,7 @@ class Executed:
 
     status: int
     headers: Fields
-    body: bytes | None
+    body: ReceivedBody | None
     trailers: Fields
     origin: Origin
 
@@ -176,6 +194,8 @@ StoreEvent: TypeAlias = (
     | NotingFailed
     | OwnerGone
     | WaitFailed
+    | PieceFetched
+    | PieceLost
 )
 OriginEvent: TypeAlias = Executed | ExecutionFailed
 TimerEvent: TypeAlias = RenewalDue | WaitOver
@@ -196,6 +216,8 @@ __all__ = [
     "NotingFailed",
     "OriginEvent",
     "OwnerGone",
+    "PieceFetched",
+    "PieceLost",
     "Recorded",
     "RenewalDue",
     "RenewalFailed",

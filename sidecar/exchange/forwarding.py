@@ -17,8 +17,6 @@ from sidecar.exchange.effects import (
     ForwardRequest,
     HoldRequest,
     NoteFingerprint,
-    PassRequestBody,
-    PassRequestTrailers,
     ReadRequestBody,
 )
 from sidecar.exchange.events import (
@@ -63,7 +61,8 @@ class Forwarding(Responding):
         # A body that is announced as empty: its head would be all of it.
         if self._is_detached or self._expected is not None or self._unsent == 0:
             self.state = State.HOLDING
-            return (ReadRequestBody() if self._is_detached else HoldRequest(), self._renew_later())
+            body = ReadRequestBody() if self._is_detached else HoldRequest()
+            return (*self._asking(body), self._renew_later())
         self.state = State.FORWARDING
         return self._executing(ForwardRequest(event.attempt, has_body=True))
 
@@ -117,7 +116,7 @@ class Forwarding(Responding):
         """
         if self._request_has_body or self._waited:
             return ()
-        return (ExtendTimeout(self._policy.deadline_ms + SLACK_MS),)
+        return self._asking(ExtendTimeout(self._policy.deadline_ms + SLACK_MS))
 
     def _call(self) -> Execute:
         own = (ATTEMPT, str(self._claim.attempt).encode())
@@ -150,25 +149,25 @@ class Forwarding(Responding):
         ends = event.end_of_stream or (self._unsent is not None and self._unsent <= 0)
         self._take_in(event.data, ends=ends)
         whole = ends or (self._grpc_call is not None and self._grpc_call.may_execute)
-        return self._forward_last(PassRequestBody()) if whole else (PassRequestBody(),)
+        answer = self._passing(event)
+        return self._forward_last(answer) if whole else (answer,)
 
-    def forward_trailers(self, _event: RequestTrailers) -> Effects:
+    def forward_trailers(self, event: RequestTrailers) -> Effects:
         """The request ends with trailers."""
         self._take_in(b"", ends=True)
-        return self._forward_last(PassRequestTrailers())
+        return self._forward_last(self._passing(event))
 
     def forward_rest(self, event: RequestBody | RequestTrailers) -> Effects:
         """What follows the announced length, or a gRPC call's message, which went before, or is held."""
         if isinstance(event, RequestTrailers):
-            answer: Answer = PassRequestTrailers()
             self._take_in(b"", ends=True)
         else:
-            answer = PassRequestBody()
             self._take_in(event.data, ends=event.end_of_stream)
         if self.state is State.NOTING:
-            self._held.append(answer)
+            self._held.append(self._passing(event))
+            self._weigh(event)
             return ()
-        return (answer,)
+        return (self._passing(event),)
 
     def _forward_last(self, answer: Answer) -> Effects:
         if self.state is State.CAPTURING_EARLY:

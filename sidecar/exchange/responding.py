@@ -3,16 +3,11 @@
 from sidecar.exchange.call import Call
 from sidecar.exchange.capture import Capture
 from sidecar.exchange.core import NEVER_FORWARDED, Core, Effects, present
-from sidecar.exchange.effects import (
-    Answer,
-    PassResponseBody,
-    PassResponseHeaders,
-    PassResponseTrailers,
-)
+from sidecar.exchange.effects import Answer, PassResponseHeaders
 from sidecar.exchange.events import ResponseBody, ResponseHeaders, ResponseTrailers
 from sidecar.exchange.states import State
 from sidecar.idempotency.fields import Fields
-from sidecar.idempotency.grpc import status_in
+from sidecar.idempotency.grpc import GrpcStatus, status_in
 from sidecar.idempotency.outcome import Outcome, Verdict, is_envoys_own, judge, judge_call
 from sidecar.idempotency.replay import REPLAYED
 
@@ -54,15 +49,15 @@ class Responding(Core):
         return self._judge_call(head, ())
 
     def _judge_call(self, head: ResponseHeaders, trailers: Fields) -> Verdict:
-        """What a whole response to a gRPC call means: by its grpc-status, where it has one.
+        """What a whole response to a gRPC call means: by grpc-status; without one, its client has UNKNOWN.
 
-        A response without one, or with another HTTP status than 200, is not gRPC's but of somebody between:
-        judged as HTTP is.
+        With another HTTP status than 200 it is not gRPC's but of somebody between: judged as HTTP is.
         """
         if head.status == CALL_OK:
             status = status_in(trailers, head.headers)
-            if status is not None:
-                return judge_call(status, head.origin, self._policy.outcomes)
+            return judge_call(
+                GrpcStatus.UNKNOWN if status is None else status, head.origin, self._policy.outcomes
+            )
         return judge(head.status, head.origin, self._policy.outcomes)
 
     def overtake(self, _event: ResponseHeaders) -> Effects:
@@ -77,12 +72,12 @@ class Responding(Core):
             if self._grpc_call.is_stream:
                 self._capture.let_go()
         if event.end_of_stream or self._capture.has_whole_body:
-            return self._conclude(PassResponseBody())
-        return (PassResponseBody(),)
+            return self._conclude(self._passing(event))
+        return (self._passing(event),)
 
     def capture_trailers(self, event: ResponseTrailers) -> Effects:
         """The response ends with trailers."""
-        return self._conclude(PassResponseTrailers(), event.fields)
+        return self._conclude(self._passing(event), event.fields)
 
     def _conclude(self, answer: Answer, trailers: Fields = ()) -> Effects:
         """The response is whole; what becomes of a gRPC call is known only now."""

@@ -20,6 +20,8 @@ from sidecar.exchange.events import (
     Noted,
     NotingFailed,
     OwnerGone,
+    PieceFetched,
+    PieceLost,
     Recorded,
     RenewalDue,
     RenewalFailed,
@@ -56,6 +58,7 @@ class State(Enum):
     EXECUTING_ALONE = "Waiting for the answer to a detached execution; the stream is gone."
     SETTLING = "Waiting for the store to keep the outcome; the end of the response is held until then."
     PASSING = "Waiting for the end of the stream; whatever still comes passes."
+    REPLYING = "Waiting for the next piece of the large body that the client is being answered with."
     ANSWERED = "Waiting for the end of the stream; the client has been answered here."
     ABANDONED = "Waiting for the store's answer to the claim; the stream is gone."
     SETTLING_ALONE = "Waiting for the store to keep the outcome; the stream is gone."
@@ -96,6 +99,7 @@ def _rows() -> Iterator[Row]:
     yield from _while_executing_detached()
     yield from _on_the_lease()
     yield from _after_the_decision()
+    yield from _while_replying()
     yield from _too_late_to_matter()
 
 
@@ -108,12 +112,17 @@ def _before_the_claim() -> Iterator[Row]:
     begun = (S.HOLDING, S.FORWARDING, S.NOTING, S.AWAITING_RESPONSE, S.EXECUTING, S.ANSWERED)
     yield _on(S.CLAIMING, Claimed, "begin", *begun)
     yield _on(S.CLAIMING, InFlight, "meet_owner", S.WAITING, S.ANSWERED)
-    yield _on(S.CLAIMING, Recorded, "consult_record", S.COMPARING, S.ANSWERED)
+    yield _on(S.CLAIMING, Recorded, "consult_record", S.COMPARING, S.REPLYING, S.ANSWERED)
     yield _on(S.CLAIMING, Unknown, "refuse_unknown", S.ANSWERED)
     yield _on(S.CLAIMING, Expired, "refuse_expired", S.ANSWERED)
     yield _on(S.CLAIMING, ClaimFailed, "cope_without_claim", S.ANSWERED, S.PASSING)
     yield _on(S.CLAIMING, WaitOver, "lose_patience_soon")
     yield _on(S.CLAIMING, StreamEnded, "abandon", S.ABANDONED)
+    for asking in (S.CLAIMING, S.WAITING):
+        # In full duplex Envoy waits for no answer before it sends the body.
+        yield _on(asking, RequestBody, "put_off")
+        yield _on(asking, RequestTrailers, "put_off")
+        yield _on(asking, ResponseHeaders, "break_off_answered")
 
     yield _on(S.WAITING, OwnerGone, "claim_again", S.CLAIMING)
     yield _on(S.WAITING, WaitFailed, "give_up_waiting", S.CLAIMING)
@@ -125,8 +134,9 @@ def _before_the_claim() -> Iterator[Row]:
     for refused in (InFlight, Recorded, Unknown, Expired):
         yield _on(S.ABANDONED, refused, "close", S.CLOSED)
 
-    yield _on(S.COMPARING, RequestBody, "compare", S.COMPARING, S.ANSWERED)
-    yield _on(S.COMPARING, RequestTrailers, "compare_at_trailers", S.ANSWERED)
+    yield _on(S.COMPARING, RequestBody, "compare", S.COMPARING, S.REPLYING, S.ANSWERED)
+    yield _on(S.COMPARING, RequestTrailers, "compare_at_trailers", S.REPLYING, S.ANSWERED)
+    yield _on(S.COMPARING, ResponseHeaders, "pass_on", S.PASSING)
     yield _on(S.COMPARING, StreamEnded, "close", S.CLOSED)
 
 
@@ -149,6 +159,9 @@ def _while_sending() -> Iterator[Row]:
     yield _on(S.NOTING, Noted, "go_on_noted", *noted, *answered)
     yield _on(S.NOTING, NotingFailed, "cope_unnoted", S.ANSWERED, *answered)
     yield _on(S.NOTING, ResponseHeaders, "answer_unnoted", S.NOTING, S.SETTLING)
+    # In full duplex a response's body does not wait for the answer to its head.
+    yield _on(S.NOTING, ResponseBody, "put_off")
+    yield _on(S.NOTING, ResponseTrailers, "put_off")
 
     yield _on(S.HOLDING, StreamEnded, "release_unsent", S.SETTLING_ALONE)
     yield _on(S.FORWARDING, StreamEnded, "release_unsent", S.SETTLING_ALONE)
@@ -174,6 +187,7 @@ def _while_responding() -> Iterator[Row]:
 def _while_executing_detached() -> Iterator[Row]:
     yield _on(S.EXECUTING, Executed, "keep_answer", S.SETTLING)
     yield _on(S.EXECUTING, ExecutionFailed, "lose_answer", S.SETTLING)
+    yield _on(S.EXECUTING, ResponseHeaders, "break_off_answered")
     yield _on(S.EXECUTING, StreamEnded, "go_on_alone", S.EXECUTING_ALONE)
     yield _on(S.EXECUTING_ALONE, Executed, "keep_answer", S.SETTLING_ALONE)
     yield _on(S.EXECUTING_ALONE, ExecutionFailed, "lose_answer", S.SETTLING_ALONE)
@@ -187,11 +201,14 @@ def _on_the_lease() -> Iterator[Row]:
 
 
 def _after_the_decision() -> Iterator[Row]:
-    yield _on(S.SETTLING, Settled, "let_go", S.PASSING)
-    yield _on(S.SETTLING, SettlingFailed, "let_go_unsettled", S.PASSING)
+    given = (S.PASSING, S.REPLYING, S.ANSWERED)
+    yield _on(S.SETTLING, Settled, "let_go", *given)
+    yield _on(S.SETTLING, SettlingFailed, "let_go_unsettled", *given)
     # An upstream that answered early may still be sent the rest of the request.
     yield _on(S.SETTLING, RequestBody, "pass_on")
     yield _on(S.SETTLING, RequestTrailers, "pass_on")
+    # A detached execution is about to be answered; its client took too long.
+    yield _on(S.SETTLING, ResponseHeaders, "break_off_answered")
     yield _on(S.SETTLING, ResponseBody, "hold")
     yield _on(S.SETTLING, ResponseTrailers, "hold")
     yield _on(S.SETTLING, StreamEnded, "settle_alone", S.SETTLING_ALONE)
@@ -203,21 +220,32 @@ def _after_the_decision() -> Iterator[Row]:
         yield _on(S.PASSING, message, "pass_on")
         # Pieces already on their way when the reply was sent: nobody waits for an answer to them.
         yield _on(S.ANSWERED, message, "ignore")
-    for decided in (S.PASSING, S.ANSWERED):
+        if message is not ResponseHeaders:
+            yield _on(S.REPLYING, message, "ignore")
+    for decided in (S.PASSING, S.REPLYING, S.ANSWERED):
         yield _on(decided, StreamEnded, "close", S.CLOSED)
+
+
+def _while_replying() -> Iterator[Row]:
+    yield _on(S.REPLYING, PieceFetched, "give_piece", S.REPLYING, S.ANSWERED)
+    yield _on(S.REPLYING, PieceLost, "break_off", S.ANSWERED)
+    yield _on(S.REPLYING, ResponseHeaders, "break_off_answered")
 
 
 def _too_late_to_matter() -> Iterator[Row]:
     """Answers to what an exchange asked before it was decided otherwise."""
     # A claim dropped behind the back of a client that was refused; nobody waits for that.
-    for done in (S.ANSWERED, S.CLOSED):
+    for done in (S.REPLYING, S.ANSWERED, S.CLOSED):
         yield _on(done, Settled, "ignore")
         yield _on(done, SettlingFailed, "ignore")
         yield _on(done, OwnerGone, "ignore")
         yield _on(done, WaitFailed, "ignore")
-    for decided in (S.SETTLING, S.SETTLING_ALONE, S.PASSING, S.ANSWERED, S.CLOSED):
+    for decided in (S.SETTLING, S.SETTLING_ALONE, S.PASSING, S.REPLYING, S.ANSWERED, S.CLOSED):
         for renewal in (RenewalDue, Renewed, RenewalFailed):
             yield _on(decided, renewal, "ignore")
+    # A piece that was under way when the client left.
+    yield _on(S.CLOSED, PieceFetched, "ignore")
+    yield _on(S.CLOSED, PieceLost, "ignore")
     # A note that was under way when Envoy answered itself or the stream ended.
     for later in (S.SETTLING, S.SETTLING_ALONE, S.PASSING, S.CLOSED):
         yield _on(later, Noted, "ignore")

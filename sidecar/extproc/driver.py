@@ -6,17 +6,20 @@ machine can answer at once is answered in the same call.
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any, ClassVar, Protocol, TypeAlias
 
 from sidecar.exchange.effects import (
     Answer,
     AwaitOwner,
+    BreakOff,
     Complete,
     Count,
     CountOutcome,
     Effect,
     Execute,
     ExtendTimeout,
+    FetchPiece,
     MarkUnknown,
     NoteFingerprint,
     Release,
@@ -94,6 +97,7 @@ class Driver:
         "_exchange",
         "_loop",
         "_observer",
+        "_paused",
         "_pending",
         "_perform",
         "_phase",
@@ -123,6 +127,7 @@ class Driver:
         self._phase: str | None = None
         """Of the message that Envoy waits for an answer to; None where it has been answered."""
         self._arrived = 0.0
+        self._paused = False
         self._ended = False
         self._closed = False
         observer.opened()
@@ -162,6 +167,16 @@ class Driver:
             return
         if self._timer is not None or self._wait is not None:
             self._call_off()
+        if self._exchange.is_full is not self._paused:
+            self._keep_pace()
+
+    def _keep_pace(self) -> None:
+        """Read no more of the stream while the exchange holds all that it may."""
+        self._paused = self._exchange.is_full
+        if self._paused:
+            self._stream.pause_reading()
+        else:
+            self._stream.resume_reading()
 
     def _call_off(self) -> None:
         """Stop the timer and the wait where the exchange has no use for them any more."""
@@ -198,6 +213,13 @@ class Driver:
         if self._phase is not None and not self._ended:
             phase, self._phase = self._phase, None
             self._observer.answered(phase, self._loop.time() - self._arrived)
+
+    def _fetch_piece(self, effect: FetchPiece) -> None:
+        """Ask for it once most of what was sent is with the peer: else all of a body would pile up here."""
+        self._stream.when_writable(partial(self._ask, effect))
+
+    def _break_off(self, effect: BreakOff) -> None:
+        self._fail(effect.detail)
 
     def _start_timer(self, after_ms: int, event: TimerEvent) -> None:
         if self._timer is not None:
@@ -259,6 +281,8 @@ class Driver:
         **dict.fromkeys((TakeClaim, Renew, Complete, Release, MarkUnknown, NoteFingerprint), _ask),
         Execute: _ask_at_length,
         AwaitOwner: _await_owner,
+        FetchPiece: _fetch_piece,
+        BreakOff: _break_off,
         ExtendTimeout: _extend_timeout,
         WaitAtMost: _wait_at_most,
         RenewLater: _renew_later,

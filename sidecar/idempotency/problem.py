@@ -157,6 +157,19 @@ class ResponseNotStored(Problem):
         )
 
 
+class ResponseNotRepeatable(ResponseNotStored):
+    """It was executed and its response kept, but this Envoy has no form in which to give it (1.36)."""
+
+    def __init__(self, original_status: int, call_status: GrpcStatus | None = None) -> None:
+        """`call_status`: what a gRPC call ended with."""
+        super().__init__(original_status, call_status)
+        status = original_status if call_status is None else call_status.name
+        self.detail = (
+            f"The request was executed and answered with status {status}, but the Envoy in front of the "
+            "service is too old to give that response again."
+        )
+
+
 class StoreUnavailable(Problem):
     """The store cannot be asked, and the policy refuses rather than guesses."""
 

@@ -1,5 +1,6 @@
 """What is kept of a finished exchange."""
 
+from sidecar.idempotency.body import Body
 from sidecar.idempotency.fields import Fields
 from sidecar.idempotency.value import value
 
@@ -12,7 +13,8 @@ class Record:
         status: The upstream's HTTP status.
         headers: Response header fields in the order received, repeated names kept, less those that
             are never stored (CONTRACT §4).
-        body: The response body; empty where `replayable` is false.
+        body: The response body; empty where `replayable` is false. A large one is in pieces: in memory until
+            a store has taken it (`HeldBody`), and to be asked for, as a rule, once it has (`KeptBody`).
         trailers: Response trailer fields.
         fingerprint: SHA-256 over the request (see `fingerprint.py`). None where the upstream answered
             before the whole request body had been seen: such a record can be compared with nothing.
@@ -22,7 +24,7 @@ class Record:
 
     status: int
     headers: Fields
-    body: bytes
+    body: Body
     trailers: Fields
     fingerprint: bytes | None
     replayable: bool = True

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from sidecar.idempotency.body import ReceivedBody
 from sidecar.idempotency.fields import Fields
 from sidecar.idempotency.outcome import Origin
 
@@ -45,6 +46,6 @@ class OriginAnswer:
 
     status: int
     headers: Fields
-    body: bytes | None
+    body: ReceivedBody | None
     trailers: Fields
     origin: Origin

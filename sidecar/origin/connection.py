@@ -8,6 +8,7 @@ from typing import cast
 
 import h11
 
+from sidecar.idempotency.body import PIECE_BYTES, assembled, cut
 from sidecar.idempotency.fields import HOP_BY_HOP, Fields, end_to_end
 from sidecar.origin.call import OriginAnswer, OriginCall
 from sidecar.origin.errors import MayHaveBeenSentError, NeverSentError
@@ -160,6 +161,7 @@ class _Receiving:
         self._limit = limit
         self._size = 0
         self._pieces: list[bytes] = []
+        self._rest = bytearray()
         self._head: h11.Response | None = None
 
     def take(self, event: object) -> None:
@@ -168,7 +170,7 @@ class _Receiving:
             case h11.Response():
                 self._head = event
             case h11.Data():
-                self._keep(bytes(event.data))
+                self._keep(event.data)
             case h11.EndOfMessage() if self._head is not None:
                 self.answer.set_result(self._complete(self._head, _fields(event.headers)))
 
@@ -178,19 +180,21 @@ class _Receiving:
             error = MayHaveBeenSentError(message, response_began=self._head is not None)
             self.answer.set_exception(error)
 
-    def _keep(self, data: bytes) -> None:
+    def _keep(self, data: bytes | bytearray) -> None:
         self._size += len(data)
-        if self._size <= self._limit:
-            self._pieces.append(data)
-        else:
-            self._pieces.clear()
+        if self._size > self._limit:
+            self._pieces, self._rest = [], bytearray()
+            return
+        self._rest += data
+        if len(self._rest) > PIECE_BYTES:
+            cut(self._rest, self._pieces)
 
     def _complete(self, head: h11.Response, trailers: Fields) -> OriginAnswer:
         fields = _fields(head.headers)
         return OriginAnswer(
             status=head.status_code,
             headers=without_provenance(end_to_end(fields)),
-            body=b"".join(self._pieces) if self._size <= self._limit else None,
+            body=assembled(self._pieces, self._rest) if self._size <= self._limit else None,
             trailers=end_to_end(trailers),
             origin=provenance(fields),
         )

@@ -6,9 +6,10 @@ whether the store is back.
 
 Only what begins something is refused: `claim` and `wait`. What ends something (`complete`, `release`,
 `mark_unknown`) or keeps it (`renew`, `note_fingerprint`) always passes: the request was executed, its answer
-exists once, and each chance to keep it that is thrown away makes an outcome unknown. There are never more of
-these than exchanges under way, each is bounded by the store's time-out, and their success shows, as well as
-a probe's, that the store is back. So does `ping`.
+exists once, and each chance to keep it that is thrown away makes an outcome unknown. So does `read_piece`,
+whose client may have the beginning of the body. There are never more of these than exchanges under way, each
+is bounded by the store's time-out, and their success shows, as well as a probe's, that the store is back. So
+does that of `ping`.
 
 One write is refused all the same: the release of a claim that was never answered (attempt 0). Nothing was
 executed under it, and there is one for every request refused meanwhile; let through, they would take the
@@ -19,6 +20,7 @@ from collections.abc import Awaitable, Callable
 from enum import StrEnum
 from typing import TypeVar
 
+from sidecar.idempotency.body import KeptBody
 from sidecar.idempotency.claim import Claim, ClaimResult, UnknownPolicy, UnknownReason
 from sidecar.idempotency.record import Record
 from sidecar.store.port import Store, StoreError, StoreNotAskedError, StoreUnavailableError
@@ -106,6 +108,10 @@ class Breaker:
     async def complete(self, claim: Claim, record: Record) -> bool:
         """See `Store.complete`."""
         return await self._watched(self._store.complete(claim, record))
+
+    async def read_piece(self, body: KeptBody, number: int) -> bytes:
+        """See `Store.read_piece`; its client may have part of the body already."""
+        return await self._watched(self._store.read_piece(body, number))
 
     async def release(self, claim: Claim) -> bool:
         """See `Store.release`; refused like a wait where the claim was never answered."""

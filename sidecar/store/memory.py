@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
+from sidecar.idempotency.body import KeptBody
 from sidecar.idempotency.claim import (
     Claim,
     Claimed,
@@ -19,6 +20,7 @@ from sidecar.idempotency.claim import (
     UnknownReason,
 )
 from sidecar.idempotency.record import Record
+from sidecar.store.port import StoreCorruptError
 
 SWEEP_LIMIT = 16
 """The most due entries one operation looks at; each operation adds at most one, so nothing piles up."""
@@ -134,6 +136,11 @@ class MemoryStore:
                 return False
         self._settle(claim, _Settled(claim.owner, record), now)
         return True
+
+    async def read_piece(self, body: KeptBody, number: int) -> bytes:
+        """See `Store.read_piece`; the body of a record here is in memory, so there are none."""
+        del body, number
+        raise StoreCorruptError("read_piece: this store keeps no bodies in pieces")
 
     async def release(self, claim: Claim) -> bool:
         """See `Store.release`."""

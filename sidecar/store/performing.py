@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 from sidecar.exchange.effects import (
     AwaitOwner,
     Complete,
+    FetchPiece,
     MarkUnknown,
     NoteFingerprint,
     Release,
@@ -18,6 +19,8 @@ from sidecar.exchange.events import (
     Noted,
     NotingFailed,
     OwnerGone,
+    PieceFetched,
+    PieceLost,
     RenewalFailed,
     Renewed,
     Settled,
@@ -25,6 +28,7 @@ from sidecar.exchange.events import (
     StoreEvent,
     WaitFailed,
 )
+from sidecar.idempotency.body import HeldBody
 from sidecar.idempotency.claim import Claimed, Expired, InFlight, Recorded, Unknown
 from sidecar.store.observing import ObserveStore
 from sidecar.store.port import Store, StoreError, StoreNotAskedError, StoreUnavailableError
@@ -36,6 +40,7 @@ _OPERATION: dict[type[StoreEffect], str] = {
     **SETTLE_OPERATION,
     NoteFingerprint: "note_fingerprint",
     AwaitOwner: "wait",
+    FetchPiece: "read_piece",
 }
 _RESULTS: dict[type[StoreEvent], str] = {
     Claimed: "claimed",
@@ -44,6 +49,7 @@ _RESULTS: dict[type[StoreEvent], str] = {
     Unknown: "unknown",
     Expired: "expired",
     OwnerGone: "owner_gone",
+    PieceFetched: "fetched",
 }
 
 
@@ -96,6 +102,8 @@ class StorePerformer:
                 return self._keep(effect)
             case AwaitOwner():
                 return self._wait(effect)
+            case FetchPiece():
+                return self._fetch(effect)
 
     async def _settle(self, effect: SettleEffect) -> Settled:
         return Settled(await settle(self._store, effect))
@@ -108,6 +116,12 @@ class StorePerformer:
     async def _wait(self, effect: AwaitOwner) -> OwnerGone:
         await self._store.wait(effect.claim_id, effect.timeout_ms)
         return OwnerGone()
+
+    async def _fetch(self, effect: FetchPiece) -> PieceFetched:
+        body = effect.body
+        if isinstance(body, HeldBody):
+            return PieceFetched(body.pieces[effect.number])
+        return PieceFetched(await self._store.read_piece(body, effect.number))
 
 
 def _repeat(repeats: RepeatedWrites, effect: StoreEffect) -> None:
@@ -127,6 +141,8 @@ def _failed(effect: StoreEffect, error: StoreError) -> StoreEvent:
             return NotingFailed()
         case AwaitOwner():
             return WaitFailed()
+        case FetchPiece():
+            return PieceLost()
         case _:
             return SettlingFailed()
 

@@ -1,6 +1,7 @@
 """The store port: what the sidecar asks of a store, and the contract every adapter keeps.
 
-Each operation is atomic and one round trip. Time is the store's. What a store knows of an id is one of
+Each operation is atomic and one round trip, but for the `complete` of a large body, which first writes its
+pieces. Time is the store's. What a store knows of an id is one of
 
     absent ─claim→ in_flight ─complete→ recorded
                        │ ├─mark_unknown→ unknown ─complete (same owner)→ recorded
@@ -16,6 +17,7 @@ and for `tombstone_ms`, all that is kept of it is that the id was used (a releas
 
 from typing import Protocol
 
+from sidecar.idempotency.body import KeptBody
 from sidecar.idempotency.claim import Claim, ClaimResult, UnknownPolicy, UnknownReason
 from sidecar.idempotency.record import Record
 
@@ -66,6 +68,21 @@ class Store(Protocol):
 
         True also when this owner's record already stands (a repeated call). A record is never
         overwritten. False: a newer attempt owns the id, or this one was released.
+
+        A large body (`HeldBody`) is written in pieces before the record is, under names that no other attempt
+        uses; the record appears, at once and as a whole, only where every piece of it is there. What was
+        written of a record that never appears, as the sidecar was lost in between, is gone after a while.
+        """
+        ...
+
+    async def read_piece(self, body: KeptBody, number: int) -> bytes:
+        """Piece `number` (the first is 0) of the body of a record that `claim` gave, exactly as it was.
+
+        With the first it is made sure that all of the others are there. A store that keeps a large body where
+        `claim` can give it at once (`HeldBody`) has no pieces to read.
+
+        Raises:
+            StoreCorruptError: A piece is gone, damaged, or of another body.
         """
         ...
 

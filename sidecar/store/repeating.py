@@ -21,6 +21,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from sidecar.exchange.effects import Complete, MarkUnknown, Release, SettleEffect, StoreEffect
+from sidecar.idempotency.body import LARGEST_BODY_BYTES, size_of
 from sidecar.store.observing import ObserveRepeat, ObserveStore, RepeatEnd
 from sidecar.store.port import Store, StoreError, StoreUnavailableError
 
@@ -98,7 +99,7 @@ class RepeatedWrites:
         *,
         for_s: float = 60.0,
         most: int = 1000,
-        most_bytes: int = 64 * 1024 * 1024,
+        most_bytes: int = 2 * LARGEST_BODY_BYTES,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._store = store
@@ -230,4 +231,4 @@ def _size(effect: SettleEffect) -> int:
     if not isinstance(effect, Complete):
         return 0
     fields = (*effect.record.headers, *effect.record.trailers)
-    return len(effect.record.body) + sum(len(name) + len(value) for name, value in fields)
+    return size_of(effect.record.body) + sum(len(name) + len(value) for name, value in fields)

@@ -2,6 +2,9 @@
 
 Nothing that was stored is ever replayed on a guess: what is damaged, cut off or written by a newer version
 raises `StoreCorruptError`, and an operator decides.
+
+A record with a large body is of version 2, every other one still of version 1: while sidecars are being
+replaced, the older ones read what they can read, and take the rest for what it is, too new.
 """
 
 import zlib
@@ -9,13 +12,20 @@ import zlib
 from google.protobuf.internal.containers import RepeatedCompositeFieldContainer
 from google.protobuf.message import DecodeError
 
+from sidecar.idempotency.body import LARGEST_BODY_BYTES, KeptBody
 from sidecar.idempotency.fields import Fields
 from sidecar.idempotency.record import Record
 from sidecar.store.port import StoreCorruptError
 from sidecar.store.wire import record_pb2
 
-FORMAT_VERSION = 1
-"""The version written, and the newest one read."""
+FORMAT_VERSION = 2
+"""The newest version written or read: of records whose large body is kept in pieces."""
+
+_WITH_BODY = 1
+"""The version of records that hold their bodies themselves."""
+
+LARGEST_PIECE_BYTES = 1024 * 1024
+"""The longest piece of a large body that is read."""
 
 _BODY, _RECORD = b"\x1a", b"\x1a"
 """How `Record.body` and `Envelope.record` begin on the wire: both are field 3, of wire type 2 (`bytes`)."""
@@ -27,6 +37,8 @@ def encode_record(record: Record) -> bytes:
     Protobuf alone would copy the body into a message, out of it, and both again for the envelope. A
     serialised message is its fields one after the other, in any order, so the body is put behind what
     protobuf has serialised without it, and copied once.
+
+    A large body must have been stored before (`KeptBody`).
     """
     message = record_pb2.Record(
         status=record.status, fingerprint=record.fingerprint, replayable=record.replayable
@@ -34,10 +46,12 @@ def encode_record(record: Record) -> bytes:
     _add_fields(message.headers, record.headers)
     _add_fields(message.trailers, record.trailers)
     body = record.body
-    fields = message.SerializeToString() + _BODY + _varint(len(body))
-    checksum = zlib.crc32(body, zlib.crc32(fields, FORMAT_VERSION))
-    envelope = record_pb2.Envelope(format_version=FORMAT_VERSION, checksum=checksum).SerializeToString()
-    return b"".join((envelope, _RECORD, _varint(len(fields) + len(body)), fields, body))
+    if isinstance(body, bytes):
+        return _sealed(_WITH_BODY, message.SerializeToString() + _BODY + _varint(len(body)), body)
+    if not isinstance(body, KeptBody):
+        raise TypeError("a large body is stored before the record that it belongs to")
+    _describe(message.large_body, body)
+    return _sealed(FORMAT_VERSION, message.SerializeToString(), b"")
 
 
 def decode_record(data: bytes) -> Record:
@@ -53,11 +67,38 @@ def decode_record(data: bytes) -> Record:
     return Record(
         status=message.status,
         headers=tuple([(field.name, field.value) for field in message.headers]),
-        body=message.body,
+        body=_kept(message.large_body) if message.HasField("large_body") else message.body,
         trailers=tuple([(field.name, field.value) for field in message.trailers]),
         fingerprint=message.fingerprint if message.HasField("fingerprint") else None,
         replayable=message.replayable,
     )
+
+
+def _sealed(version: int, fields: bytes, body: bytes) -> bytes:
+    """The envelope around a record, whose serialised form is `fields` and then `body`."""
+    checksum = zlib.crc32(body, zlib.crc32(fields, version))
+    envelope = record_pb2.Envelope(format_version=version, checksum=checksum).SerializeToString()
+    return b"".join((envelope, _RECORD, _varint(len(fields) + len(body)), fields, body))
+
+
+def _describe(message: record_pb2.LargeBody, body: KeptBody) -> None:
+    message.claim_id, message.owner = body.claim_id, body.owner
+    message.size, message.piece_bytes = body.size, body.piece_bytes
+    message.checksums.extend(body.checksums)
+    message.compressed = body.compressed
+
+
+def _kept(message: record_pb2.LargeBody) -> KeptBody:
+    """What finds the pieces of a body, once its sizes are known to be such as are written.
+
+    They decide how much memory is taken for a piece, and a checksum keeps out accidents, not intent.
+    """
+    size, piece_bytes = message.size, message.piece_bytes
+    sound = 0 < piece_bytes <= LARGEST_PIECE_BYTES and piece_bytes < size <= LARGEST_BODY_BYTES
+    if not sound or len(message.checksums) != -(-size // piece_bytes):
+        raise StoreCorruptError("the stored record is damaged: its body has impossible sizes")
+    checksums = tuple(message.checksums)
+    return KeptBody(message.claim_id, message.owner, size, piece_bytes, checksums, message.compressed)
 
 
 def _open(data: bytes) -> bytes:

@@ -16,6 +16,8 @@ from sidecar.exchange.events import (
     Noted,
     NotingFailed,
     OwnerGone,
+    PieceFetched,
+    PieceLost,
     Recorded,
     RenewalFailed,
     Renewed,
@@ -36,6 +38,7 @@ from sidecar.idempotency.record import Record
 from tests.unit.exchange.scenes import (
     GRPC,
     GRPC_WITH_KEY,
+    LARGE,
     POLICY,
     REFUSED,
     TIMEOUT,
@@ -128,7 +131,17 @@ _PLAIN_REQUESTS = st.builds(
     announced=st.booleans(),
     trailers=st.booleans(),
 )
-REQUESTS = st.one_of(_PLAIN_REQUESTS, _CALLS)
+
+
+def _configured(sent: Sent, modes: tuple[bool, bool]) -> Sent:
+    """The same through a filter that is configured to exchange the request's, or the response's, body so."""
+    request, response = modes
+    return Sent(replace(sent.begun, request_duplex=request, response_duplex=response), sent.rest)
+
+
+_MODES = st.sampled_from([*[(False, False)] * 3, (True, True), (True, False)])
+"""Whether request and response bodies go in full duplex: for Envoys since 1.40, since 1.37, for 1.36."""
+REQUESTS = st.builds(_configured, st.one_of(_PLAIN_REQUESTS, _CALLS), _MODES)
 
 _STATUSES = st.sampled_from([200, 201, 202, 204, 400, 404, 429, 500, 502, 503, 504])
 _ORIGINS = st.sampled_from([*[UPSTREAM] * 6, TIMEOUT, REFUSED])
@@ -177,6 +190,7 @@ RENEWALS: st.SearchStrategy[Event] = st.sampled_from(
 NOTINGS: st.SearchStrategy[Event] = st.sampled_from(
     [*[Noted(held=True)] * 4, Noted(held=False), NotingFailed()]
 )
+PIECES: st.SearchStrategy[Event] = st.sampled_from([*[PieceFetched(b"piece")] * 5, PieceLost()])
 WAITS: st.SearchStrategy[Event] = st.sampled_from([OwnerGone(), OwnerGone(), OwnerGone(), WaitFailed()])
 
 
@@ -187,13 +201,15 @@ def claim_answers(sent: Sent, policy: Policy, *, again: bool) -> st.SearchStrate
     """
     of = st.sampled_from([sent.fingerprint(policy), sent.fingerprint(policy), OTHER, None])
     records = st.builds(
-        lambda fingerprint, kept: Recorded(
+        lambda fingerprint, headers, body, trailers: Recorded(
             Record(
-                201, (), b"done" if kept and fingerprint else b"", (), fingerprint, bool(kept and fingerprint)
+                201, headers, body if fingerprint else b"", trailers, fingerprint, bool(body and fingerprint)
             )
         ),
         of,
-        st.booleans(),
+        st.sampled_from([(), (("set-cookie", b"a=1"), ("set-cookie", b"b=2"))]),
+        st.sampled_from([b"", b"done", LARGE]),
+        st.sampled_from([(), (("sum", b"1"),)]),
     )
     claimed = st.integers(1, 3).map(Claimed)
     noted = of | st.just(UNCOMPARABLE)

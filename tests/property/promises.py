@@ -7,15 +7,21 @@ from dataclasses import dataclass, field
 
 from sidecar.exchange.effects import (
     AwaitOwner,
+    BeginReply,
+    BreakOff,
     Complete,
     Count,
     CountOutcome,
+    EchoRequestBody,
+    EchoResponseBody,
     Effect,
     Execute,
     ExtendTimeout,
+    FetchPiece,
     ForwardHeld,
     ForwardRequest,
     HoldRequest,
+    LargeReply,
     MarkUnknown,
     NoteFingerprint,
     PassRequest,
@@ -29,6 +35,9 @@ from sidecar.exchange.effects import (
     Renew,
     RenewLater,
     Reply,
+    ReplyAtOnce,
+    ReplyPiece,
+    ReplyTrailers,
     SettleEffect,
     TakeClaim,
     WaitAtMost,
@@ -41,10 +50,14 @@ from sidecar.exchange.events import (
     Noted,
     NotingFailed,
     Renewed,
+    RequestBody,
+    RequestTrailers,
+    ResponseBody,
     ResponseHeaders,
 )
 from sidecar.exchange.machine import Exchange
 from sidecar.exchange.states import LEASED, TIMED, State
+from sidecar.idempotency.body import size_of
 from sidecar.idempotency.claim import Claim, UnknownPolicy
 from sidecar.idempotency.fields import Fields, first
 from sidecar.idempotency.fingerprint import UNCOMPARABLE
@@ -55,15 +68,16 @@ from tests.property.call_account import CallAccount
 from tests.property.draws import FORGED, LIMIT, LONGEST, Sent
 from tests.unit.exchange.scenes import OWNER
 
+REPLIES = (Reply, BeginReply, ReplyAtOnce)
 ANSWERS: dict[str, tuple[type[Effect], ...]] = {
-    "request head": (PassRequest, ForwardRequest, ForwardHeld, Reply),
-    "request body": (PassRequestBody, Reply),
-    "request trailers": (PassRequestTrailers, Reply),
+    "request head": (PassRequest, ForwardRequest, ForwardHeld, *REPLIES),
+    "request body": (PassRequestBody, *REPLIES),
+    "request trailers": (PassRequestTrailers, *REPLIES),
     "response head": (PassResponseHeaders,),
-    "response body": (PassResponseBody,),
+    "response body": (PassResponseBody, EchoResponseBody),
     "response trailers": (PassResponseTrailers,),
 }
-OF_RESPONSE = (PassResponseHeaders, PassResponseBody, PassResponseTrailers)
+OF_RESPONSE = (PassResponseHeaders, PassResponseBody, EchoResponseBody, PassResponseTrailers)
 FORWARDING = (ForwardRequest, ForwardHeld, Execute)
 
 
@@ -75,13 +89,14 @@ class Asked:
     settling: bool = False
     noting: bool = False
     executing: bool = False
+    fetching: bool = False
     waiting: bool = False
     renewals: int = 0
     timer: type[RenewLater | WaitAtMost] | None = None
 
     def keeps_client_waiting(self) -> bool:
         """Whether one of them may take so long that the client leaves."""
-        return self.claim or self.noting or self.executing or self.waiting
+        return self.claim or self.noting or self.executing or self.waiting or self.fetching
 
     def keeps_envoy_waiting(self) -> bool:
         """Whether one of them will lead to an answer for Envoy."""
@@ -110,11 +125,19 @@ class Promises:
         self.visited = {self.exchange.state}
         # Envoy's messages without an answer; whether each is the last of its direction.
         self.unanswered: list[tuple[str, bool]] = []
+        # What was handed over in full duplex and not given back yet; whether it is the last of the request.
+        self.handed_request: list[tuple[RequestBody | RequestTrailers, bool]] = []
+        self.handed_response: list[ResponseBody] = []
+        self.opened_duplex = False
+        """Envoy's own reply opens the stream, and its body goes in full duplex."""
         self.ended = self.replied = self.settled = self.turned_away = False
         self.gone_whole = self.extended = self.full_duplex = self.watched = self.forwarded = self.executed = (
             False
         )
         self.request_over = self.response_begun = self.response_over = False
+        self.fetched = self.given = 0
+        self.large: LargeReply | None = None
+        self.broken = self.reply_over = False
         self.body = b""
         self.trailers: Fields = ()
         self.call: CallAccount | None = None
@@ -130,6 +153,16 @@ class Promises:
         """Whether the claim was granted."""
         return self.claimed is not None
 
+    @property
+    def request_duplex(self) -> bool:
+        """Whether the filter is configured to exchange the request's body in full duplex."""
+        return hasattr(self, "sent") and self.sent.begun.request_duplex
+
+    @property
+    def response_duplex(self) -> bool:
+        """The same of the response's."""
+        return self.opened_duplex or (hasattr(self, "sent") and self.sent.begun.response_duplex)
+
     def hear(self, event: Event) -> None:
         """Both twins do the same, and every effect is allowed where it comes."""
         match event:
@@ -143,7 +176,7 @@ class Promises:
                 self.unnoted = True
             case InFlight():
                 self.met_owner = True
-            case ResponseHeaders():
+            case ResponseHeaders() if not self.executed:
                 self.answered = event
             case Renewed(held=False):
                 self.lease_lost = True
@@ -177,6 +210,7 @@ class Promises:
                 assert not self.ended
                 assert not self.replied
                 assert not self.full_duplex
+                assert not self.request_duplex, "Envoy has no timer then"
                 assert timeout_ms > 0
                 assert not self.extended, "Envoy grants it once"
                 self.extended = True
@@ -185,9 +219,12 @@ class Promises:
                 assert not self.ended
                 assert not self.replied
                 assert not self.full_duplex
+                assert not self.request_duplex, "Envoy takes no override then"
                 assert not self.request_over
                 self.full_duplex = True
                 self.watched = isinstance(effect, HoldRequest)
+            case FetchPiece() | ReplyPiece() | ReplyTrailers() | BreakOff():
+                self.check_large(effect)
             case _:
                 self.check_answer(effect)
 
@@ -234,7 +271,9 @@ class Promises:
         if noted == UNCOMPARABLE:
             assert not self.noted, "noted twice"
             assert self.forwarded
-            assert goes_on or self.answered is not None, "it can be compared with"
+            # In full duplex its end may have come already, and wait behind what is noted here.
+            known = goes_on or self.answered is not None or self.request_duplex
+            assert known, "it can be compared with"
         else:
             ended_meanwhile = self.call is not None and self.told_uncomparable
             assert not self.noted or ended_meanwhile, "noted twice"
@@ -244,7 +283,9 @@ class Promises:
         self.told_uncomparable = noted == UNCOMPARABLE
 
     def check_timer(self, effect: RenewLater | WaitAtMost) -> None:
-        assert self.exchange.state in TIMED, "a timer where nothing may come of it"
+        # In full duplex the body may be there already, and decide at once: the driver stops the timer then.
+        decided = self.request_duplex and self.exchange.state not in TIMED
+        assert decided or self.exchange.state in TIMED, "a timer where nothing may come of it"
         if isinstance(effect, RenewLater):
             assert self.held
             assert 0 < effect.after_ms < self.policy.lease_ms
@@ -347,7 +388,7 @@ class Promises:
 
     def check_record(self, record: Record) -> None:
         self.told.records.append(record)
-        assert len(record.body) <= LIMIT
+        assert size_of(record.body) <= LIMIT
         if record.replayable:
             assert record.body == self.body
             assert record.fingerprint == self.sent.fingerprint(self.policy)
@@ -365,10 +406,10 @@ class Promises:
     def check_answer(self, effect: Effect) -> None:
         assert not self.ended, "an answer after the end of the stream"
         assert not self.replied, "an answer after the reply"
-        if isinstance(effect, OF_RESPONSE) and self.held:
-            assert self.settled or not self.is_whole(), "the end of a response before its outcome was kept"
-            assert not self.asked.settling, "a part of a response while its outcome is being kept"
         last = self.take_answered(effect)
+        if isinstance(effect, OF_RESPONSE) and self.held:
+            assert not self.asked.settling, "a part of a response while its outcome is being kept"
+            assert self.settled or not last, "the end of a response before its outcome was kept"
         match effect:
             case ForwardRequest(has_body=has_body):
                 self.check_forwarding()
@@ -381,7 +422,8 @@ class Promises:
                 assert body == self.sent.body
                 assert len(body) <= self.policy.max_request_body
                 self.full_duplex = False
-            case PassRequestBody() | PassRequestTrailers() if last and self.held:
+                self.handed_request.clear()
+            case PassRequestBody() | EchoRequestBody() | PassRequestTrailers() if last and self.held:
                 self.check_whole()
             case PassRequest(remove=remove):
                 assert not self.held
@@ -392,20 +434,81 @@ class Promises:
             case PassResponseHeaders(more=more, remove=remove):
                 assert ("idempotent-replayed" in remove) == (self.forged and self.forwarded)
                 self.watched = more
-            case Reply():
-                self.check_reply(effect)
+            case Reply() | BeginReply() | ReplyAtOnce():
+                self.check_reply_begun(effect)
+            case PassResponseBody() | EchoResponseBody():
+                self.check_response_piece(effect)
             case _:
                 pass
 
+    def take_given_back(self, effect: Effect) -> bool:
+        """What was handed over of a request goes on as it came, once its head has; whether it is the last."""
+        assert not any(message == "request head" for message, _ in self.unanswered)
+        handed, last = self.handed_request.pop(0)
+        if isinstance(handed, RequestBody):
+            assert effect == EchoRequestBody(handed.data, handed.end_of_stream)
+        else:
+            assert isinstance(effect, PassRequestTrailers)
+        return last
+
+    def check_response_piece(self, effect: PassResponseBody | EchoResponseBody) -> None:
+        """A piece goes on as it came, and is echoed where it was handed over."""
+        handed = self.handed_response.pop(0)
+        if isinstance(effect, EchoResponseBody):
+            assert self.response_duplex, "given back though it was not handed over"
+            assert effect == EchoResponseBody(handed.data, handed.end_of_stream)
+        else:
+            assert not self.response_duplex, "Envoy has given this piece away"
+
     def take_answered(self, effect: Effect) -> bool:
         """The message that this answers is the oldest of its direction; return whether it is the last."""
+        if self.request_duplex and isinstance(effect, EchoRequestBody | PassRequestTrailers):
+            return self.take_given_back(effect)
+        if isinstance(effect, REPLIES) and self.handed_request and self.forwarded:
+            return self.handed_request.pop(0)[1]
         answered = next(one for one in self.unanswered if isinstance(effect, ANSWERS[one[0]]))
         direction = answered[0].split()[0]
         assert next(one for one in self.unanswered if one[0].startswith(direction)) == answered
         self.unanswered.remove(answered)
         return answered[1]
 
-    def check_reply(self, reply: Reply) -> None:
+    def check_reply_begun(self, effect: Reply | BeginReply | ReplyAtOnce) -> None:
+        match effect:
+            case Reply():
+                self.check_reply(effect)
+            case BeginReply(reply=reply):
+                self.large = reply
+                self.check_reply(reply)
+            case ReplyAtOnce(reply=reply, body=body):
+                assert (body.count, self.fetched) == (reply.body.count, reply.body.count)
+                self.check_reply(reply)
+
+    def check_large(self, effect: FetchPiece | ReplyPiece | ReplyTrailers | BreakOff) -> None:
+        """The pieces of a large reply, one after the other; its end comes once, and with the last of them."""
+        assert not self.ended
+        assert not self.reply_over
+        match effect:
+            case FetchPiece(number=number):
+                assert not self.asked.fetching
+                assert number == self.fetched
+                self.fetched += 1
+                self.asked.fetching = True
+            case ReplyPiece(ends=ends):
+                assert self.large is not None, "a piece of a reply that has not begun"
+                self.given += 1
+                last = self.given == self.large.body.count
+                assert ends == (last and not self.large.trailers)
+                self.reply_over = ends
+            case ReplyTrailers(fields=fields):
+                assert self.large is not None
+                assert (self.given, fields) == (self.large.body.count, self.large.trailers)
+                self.reply_over = True
+            case BreakOff():
+                answered_by_envoy = self.response_begun and (self.executed or not self.forwarded)
+                assert self.given or answered_by_envoy, "broken off before anything was given"
+                self.broken = True
+
+    def check_reply(self, reply: Reply | LargeReply) -> None:
         self.replied = True
         assert not self.response_begun, "a reply within a response"
         assert reply.to_call == self.sent.is_call
@@ -415,12 +518,15 @@ class Promises:
         if replayed:
             assert not self.held
             assert self.request_over or not self.full_duplex
-            assert reply.grpc_status is None, "a replay that would be an error"
+            assert isinstance(reply, LargeReply) or reply.grpc_status is None, (
+                "a replay that would be an error"
+            )
         if self.claimed is not None and self.claimed.fingerprint == UNCOMPARABLE:
             assert reply.details == "idempotency_outcome_unknown", "nobody can say whether it is the same"
         if reply.details == "idempotency_executed":
             assert self.settled, "an answer before its outcome was kept"
         elif reply.to_call and not replayed:
+            assert isinstance(reply, Reply)
             assert reply.grpc_status, "an error that would be none"
 
     # --- What must hold at every moment, and at the end
@@ -429,8 +535,11 @@ class Promises:
         state = self.exchange.state
         self.as_a_driver_would(state)
         if self.unanswered and not (self.ended or self.replied):
-            reading = self.full_duplex and not self.request_over
+            reading = (self.full_duplex or self.request_duplex) and not self.request_over
             assert self.asked.keeps_envoy_waiting() or reading, f"{self.unanswered} without an answer"
+        if self.handed_request and not (self.ended or self.replied or self.response_begun):
+            holds = any(message == "request head" for message, _ in self.unanswered)
+            assert self.asked.keeps_envoy_waiting() or holds, f"{self.handed_request} is not given back"
         if state in LEASED and not self.lease_lost:
             assert self.asked.timer is RenewLater or self.asked.renewals, "a lease that nobody renews"
         assert len(self.told.outcomes) <= 1

@@ -6,6 +6,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sidecar.exchange.core import Effects
 from sidecar.exchange.events import Event
 from sidecar.exchange.machine import Exchange, ProtocolViolation
 from sidecar.exchange.states import TABLE, State
@@ -30,7 +31,10 @@ def test_whatever_envoy_the_store_the_origin_and_the_clock_do_every_promise_hold
         walk.check_end()
         visited.update(walk.visited)
 
-    walks()
+    for _ in range(10):  # Hypothesis may spend a thousand examples far away from a rare state
+        walks()
+        if visited == set(State):
+            break
 
     assert visited == set(State), "no walk came to some state: nothing was shown of it"
 
@@ -44,12 +48,20 @@ def test_events_in_an_order_no_peer_keeps_are_violations_and_nothing_worse(
 
     for event in events:
         before = exchange.state
-        if (before, type(event)) in TABLE:
-            assert exchange.handle(event) == twin.handle(event)
-            continue
-        try:
-            exchange.handle(event)
-        except ProtocolViolation:
+        effects = taken(exchange, event)
+        assert effects == taken(twin, event)
+        row = TABLE.get((before, type(event)))
+        if effects is None:
+            # What is put off comes in full duplex, of which these peers know nothing.
+            assert row is None or row.action == "put_off"
             assert exchange.state is before
         else:
-            raise AssertionError(f"{event} was taken while {before.name}")
+            assert row is not None, f"{event} was taken while {before.name}"
+
+
+def taken(exchange: Exchange, event: Event) -> Effects | None:
+    """What comes of an event; None where it is a violation."""
+    try:
+        return exchange.handle(event)
+    except ProtocolViolation:
+        return None

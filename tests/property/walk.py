@@ -16,10 +16,13 @@ from sidecar.exchange.events import (
     RequestBody,
     RequestTrailers,
     ResponseBody,
+    ResponseHeaders,
     ResponseTrailers,
     StreamEnded,
     WaitOver,
 )
+from sidecar.exchange.states import TABLE
+from sidecar.idempotency.body import HeldBody
 from sidecar.idempotency.fields import first
 from tests.property.call_account import CallAccount
 from tests.property.draws import (
@@ -29,6 +32,7 @@ from tests.property.draws import (
     EXECUTIONS,
     MESSAGES,
     NOTINGS,
+    PIECES,
     POLICIES,
     RENEWALS,
     REQUESTS,
@@ -57,7 +61,7 @@ class Walk(Promises):
     def step(self) -> bool:
         """Let one of them do something; False where nothing can happen any more."""
         moves = self.possible()
-        if not self.ended and (not moves or self.data.draw(ENDS, "the stream ends")):
+        if not self.ended and (self.broken or not moves or self.data.draw(ENDS, "the stream ends")):
             moves = [self.stream_ends]
         if not moves:
             return False
@@ -85,6 +89,7 @@ class Walk(Promises):
             (self.store_answers_noting, self.asked.noting),
             (self.store_answers_renewal, self.asked.renewals > 0),
             (self.store_ends_wait, self.asked.waiting),
+            *[(self.store_answers_fetching, self.asked.fetching)] * 3,
             (self.store_ends_wait_too_late, self.called_off),
             (self.origin_answers, self.asked.executing),
             (self.timer_rings, self.asked.timer is not None),
@@ -121,15 +126,17 @@ class Walk(Promises):
     def sends_response_head(self) -> None:
         event = self.data.draw(RESPONSE_HEADS if self.call is None else CALL_HEADS)
         self.response_begun, self.response_over = True, event.end_of_stream
+        self.opened_duplex = not self.request_begun and self.data.draw(st.booleans())
         self.forged = first(event.headers, "idempotent-replayed") is not None
         length = first(event.headers, "content-length")
         awaits_trailers = self.call is not None and event.status == 200
         self.announced = None if length is None or awaits_trailers else int(length)
-        if self.full_duplex:
+        if self.full_duplex or (self.request_duplex and not self.forwarded and not self.bypassed):
             # Its own reply, to a request that it holds: nothing is waited for in the other direction.
             self.unanswered.clear()
+            self.handed_request.clear()
             self.rest.clear()
-        self.sends("response head", event)
+        self.sends("response head", event, last=event.end_of_stream)
 
     def sends_response_body(self) -> None:
         data = self.data.draw(DATA if self.call is None else MESSAGES)
@@ -138,14 +145,15 @@ class Walk(Promises):
         self.body += event.data
         if self.call is not None:
             self.call.response += event.data
-        self.sends("response body", event)
+        self.handed_response.append(event)
+        self.sends("response body", event, last=self.is_whole())
 
     def sends_response_trailers(self) -> None:
         self.response_over = True
         self.trailers = (("sum", b"1"),)
         if self.call is not None:
             self.trailers = self.call.trailers = (*self.data.draw(CALL_STATUSES), *self.trailers)
-        self.sends("response trailers", ResponseTrailers(self.trailers))
+        self.sends("response trailers", ResponseTrailers(self.trailers), last=True)
 
     def stream_ends(self) -> None:
         self.ended = True
@@ -155,7 +163,9 @@ class Walk(Promises):
 
     def sends(self, message: str, event: Event, *, last: bool = False) -> None:
         """A message that wants an answer, save the pieces of a request that is read in full duplex."""
-        if not (self.full_duplex and message.startswith("request")):
+        if self.request_duplex and isinstance(event, RequestBody | RequestTrailers):
+            self.handed_request.append((event, last))
+        elif not (self.full_duplex and message.startswith("request")):
             self.unanswered.append((message, last))
         self.hear(event)
 
@@ -166,6 +176,8 @@ class Walk(Promises):
         shown = self.request_begun and bool(self.rest) and not self.ended
         if self.full_duplex:
             return shown and not self.response_begun
+        if self.request_duplex:
+            return shown
         head = any(message == "request head" for message, _ in self.unanswered)
         return shown and not head and not self.replied and (self.watched or self.response_begun)
 
@@ -173,11 +185,16 @@ class Walk(Promises):
         """Alone on its stream, or to a request that may be forwarded and is watched."""
         if self.ended or self.response_begun or self.replied:
             return False
+        if self.request_duplex:
+            # Whatever becomes of the request: the filter is configured to show every response.
+            return (self.exchange.state, ResponseHeaders) in TABLE
         return not self.request_begun or self.watched
 
     def may_send_response(self) -> bool:
-        """After its head was let go with a wish for more, until its end."""
-        shown = self.response_begun and not self.response_over and not self.ended
+        """After its head was let go with a wish for more, or in full duplex at once, until its end."""
+        shown = self.response_begun and not self.response_over and not self.ended and not self.broken
+        if self.response_duplex:
+            return shown  # it waits for no answer
         return (
             shown and self.watched and not any(message == "response head" for message, _ in self.unanswered)
         )
@@ -204,6 +221,10 @@ class Walk(Promises):
         self.asked.waiting = False
         self.hear(self.data.draw(WAITS))
 
+    def store_answers_fetching(self) -> None:
+        self.asked.fetching = False
+        self.hear(self.data.draw(PIECES))
+
     def store_ends_wait_too_late(self) -> None:
         """It had answered when the wait was called off."""
         self.called_off = False
@@ -215,6 +236,7 @@ class Walk(Promises):
         self.asked.executing = False
         event = self.data.draw(EXECUTIONS)
         if isinstance(event, Executed):
+            assert not isinstance(event.body, HeldBody)
             self.body = event.body or b""
         self.hear(event)
 

@@ -4,6 +4,8 @@ from collections import deque
 
 from sidecar.exchange.effects import (
     Answer,
+    EchoRequestBody,
+    EchoResponseBody,
     ExtendTimeout,
     ForwardHeld,
     ForwardRequest,
@@ -29,16 +31,18 @@ from sidecar.exchange.events import (
 from tests.simulation.violation import Violation
 
 OF_RESPONSE = (ResponseHeaders, ResponseBody, ResponseTrailers)
-LETS_RESPONSE = (PassResponseHeaders, PassResponseBody, PassResponseTrailers)
+LETS_RESPONSE = (PassResponseHeaders, PassResponseBody, EchoResponseBody, PassResponseTrailers)
 _ANSWERED_BY: dict[type[Answer], type[EnvoyEvent]] = {
     PassRequest: RequestHeaders,
     ForwardRequest: RequestHeaders,
     ReadRequestBody: RequestHeaders,
     HoldRequest: RequestHeaders,
     PassRequestBody: RequestBody,
+    EchoRequestBody: RequestBody,
     PassRequestTrailers: RequestTrailers,
     PassResponseHeaders: ResponseHeaders,
     PassResponseBody: ResponseBody,
+    EchoResponseBody: ResponseBody,
     PassResponseTrailers: ResponseTrailers,
 }
 
@@ -49,11 +53,18 @@ class Answers:
     def __init__(self) -> None:
         self.replied = False
         self._waiting: tuple[deque[tuple[EnvoyEvent, bool]], ...] = (deque(), deque())
-        self._full_duplex = self._forwarded = False
+        self._full_duplex = self._forwarded = self._configured = False
+        self._handed: deque[EnvoyEvent] = deque()
+        """What was handed over of the request, where the filter is configured to do so."""
 
     def expect(self, message: EnvoyEvent, completes: bool) -> None:
         """A message has come; `completes`: with it the client would have the whole response."""
         in_response = isinstance(message, OF_RESPONSE)
+        if isinstance(message, RequestHeaders):
+            self._configured = message.request_duplex
+        elif self._configured and not in_response:
+            self._handed.append(message)
+            return
         if in_response or not self._full_duplex:
             self._waiting[in_response].append((message, completes))
 
@@ -72,22 +83,41 @@ class Answers:
                 return self._reply()
             case ForwardHeld():
                 return self._forward_held()
+            case EchoRequestBody() | PassRequestTrailers() if self._configured:
+                return self._give_back(answer)
             case _:
                 return self._answer(answer)
 
     def _reply(self) -> bool:
-        if not self._full_duplex and not any(self._waiting):
+        if not (self._full_duplex or any(self._waiting) or self._handed):
             raise Violation("invariant 3", "a reply to nothing")
         self.replied = True
         return True
 
     def _forward_held(self) -> bool:
-        if not self._full_duplex or self._forwarded:
+        held = self._full_duplex or (self._configured and any(self._waiting))
+        if not held or self._forwarded:
             raise Violation("invariant 3", "a request was forwarded that is not held")
         self._forwarded = True
+        if self._configured:
+            self._waiting[False].clear()
+            self._handed.clear()
+        return False
+
+    def _give_back(self, answer: EchoRequestBody | PassRequestTrailers) -> bool:
+        """What was handed over goes on in its order, and behind its head."""
+        handed = self._handed.popleft() if self._handed and not self._waiting[False] else None
+        if isinstance(answer, EchoRequestBody):
+            kept = handed == RequestBody(answer.data, answer.end_of_stream)
+        else:
+            kept = isinstance(handed, RequestTrailers)
+        if not kept:
+            raise Violation("invariant 3", f"{answer} is given back for {handed}")
         return False
 
     def _answer(self, answer: Answer) -> bool:
+        if self._configured and isinstance(answer, ReadRequestBody | HoldRequest | PassRequestBody):
+            raise Violation("invariant 3", f"{answer} where Envoy has given the body away")
         kind = type(answer)
         waiting = self._waiting[issubclass(kind, LETS_RESPONSE)]
         if not waiting or not isinstance(waiting[0][0], _ANSWERED_BY[kind]):

@@ -4,12 +4,18 @@ from collections import deque
 from collections.abc import Callable
 from typing import TypeAlias
 
-from sidecar.exchange.effects import PassResponseBody, PassResponseHeaders, PassResponseTrailers
+from sidecar.exchange.effects import (
+    EchoResponseBody,
+    PassResponseBody,
+    PassResponseHeaders,
+    PassResponseTrailers,
+)
 from sidecar.exchange.events import ResponseBody, ResponseHeaders, ResponseTrailers
 from sidecar.idempotency.fields import Fields, first
 from tests.simulation.guarantees import Received
 
 Part: TypeAlias = ResponseBody | ResponseTrailers
+LetsResponse: TypeAlias = PassResponseHeaders | PassResponseBody | EchoResponseBody | PassResponseTrailers
 
 
 class Delivery:
@@ -57,7 +63,7 @@ class Delivery:
 
     # --- The sidecar lets it go
 
-    def let(self, answer: PassResponseHeaders | PassResponseBody | PassResponseTrailers) -> None:
+    def let(self, answer: LetsResponse) -> None:
         """The sidecar has answered the oldest message."""
         if isinstance(answer, PassResponseHeaders):
             self._watched = answer.more

@@ -23,6 +23,8 @@ from tests.simulation.policies import CALL_STATUSES, LEASE_MS, ROWS, STATUSES
 T = TypeVar("T")
 GRPC_SHARE = 0.3
 """Of the schedules, how many consist of gRPC calls."""
+DUPLEX_SHARE = 0.25
+"""Of the schedules, how many have an Envoy that exchanges every body in full duplex."""
 KINDS = (Kind.UNARY, *Kind)
 
 
@@ -43,7 +45,12 @@ def draw(seed: int, rows: tuple[str, ...] = tuple(ROWS)) -> Plan:
             calls.append(_retry(chance, calls, fault, workers))
     last = max(call.at for call in calls) + QUIET_MS
     probes = _probes(chance, calls, last, workers)
-    return _in_protocol(Plan(seed, row, workers, weather, (*calls, *probes), faults))
+    return _through_envoy(_in_protocol(Plan(seed, row, workers, weather, (*calls, *probes), faults)))
+
+
+def _through_envoy(plan: Plan) -> Plan:
+    """The plan with the newest Envoy or, for some, an older one; drawn apart, as the protocol is."""
+    return replace(plan, duplex=Random(f"the Envoy of {plan.seed}").random() < DUPLEX_SHARE)
 
 
 def _in_protocol(plan: Plan) -> Plan:

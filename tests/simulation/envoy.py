@@ -9,6 +9,9 @@ from typing import Protocol
 
 from sidecar.exchange.effects import (
     Answer,
+    BeginReply,
+    EchoRequestBody,
+    EchoResponseBody,
     ExtendTimeout,
     ForwardHeld,
     ForwardRequest,
@@ -21,6 +24,9 @@ from sidecar.exchange.effects import (
     PassResponseTrailers,
     ReadRequestBody,
     Reply,
+    ReplyAtOnce,
+    ReplyPiece,
+    ReplyTrailers,
 )
 from sidecar.exchange.events import (
     EnvoyEvent,
@@ -88,7 +94,10 @@ class Envoy:
         self.hosted = self._world.host(process, self)
         if self.call.leaves_after_ms is not None:
             self._timeline.after(self.call.leaves_after_ms, self._break_off)
-        self._tell(RequestHeaders(_request(self.call), end_of_stream=not self.call.pieces))
+        self._tell(self._head())
+
+    def _head(self) -> RequestHeaders:
+        return RequestHeaders(_request(self.call), end_of_stream=not self.call.pieces)
 
     def _send_piece(self, index: int) -> None:
         """The client has got this far with its body."""
@@ -140,10 +149,12 @@ class Envoy:
                 pass
             case Reply():
                 self._give_reply(answer)
-            case PassRequestBody() | PassRequestTrailers():
+            case PassRequestBody() | EchoRequestBody() | PassRequestTrailers():
                 self._let_request(answer)
-            case PassResponseHeaders() | PassResponseBody() | PassResponseTrailers():
+            case PassResponseHeaders() | PassResponseBody() | EchoResponseBody() | PassResponseTrailers():
                 self._delivery.let(answer)
+            case BeginReply() | ReplyPiece() | ReplyTrailers() | ReplyAtOnce():
+                raise AssertionError("no body here is large")
             case _:
                 self._decide(answer)
 
@@ -166,7 +177,7 @@ class Envoy:
                     self._timeline.after(self.call.held_at_most_ms, self._lose_patience)
                 self._send_piece(0)
 
-    def _let_request(self, answer: PassRequestBody | PassRequestTrailers) -> None:
+    def _let_request(self, answer: PassRequestBody | EchoRequestBody | PassRequestTrailers) -> None:
         if isinstance(answer, PassRequestTrailers):
             self._end_request()
             return

@@ -8,11 +8,13 @@ from typing import Any, Protocol
 from sidecar.exchange.effects import (
     Answer,
     AwaitOwner,
+    BreakOff,
     Complete,
     Count,
     CountOutcome,
     Effect,
     Execute,
+    FetchPiece,
     ForwardHeld,
     ForwardRequest,
     MarkUnknown,
@@ -206,10 +208,15 @@ class Hosted:
                 self._origin_call = self._around.call_origin(self, effect)
             case CountOutcome():
                 self._conduct.counts(effect)
-            case Count():
-                pass
+            case Count() | FetchPiece():
+                pass  # the second only comes where a body is large; none is here
             case _:
                 self._answer(effect)
+
+    def _break_off(self) -> None:
+        """The stream is failed: Envoy hears of it, and the exchange that it is over."""
+        self.stream.lose_sidecar()
+        self.on_end()
 
     def _set_alarm(self, after_ms: int, event: Event) -> None:
         if self._alarm is not None:
@@ -265,7 +272,10 @@ class Hosted:
 
     # --- What it may do
 
-    def _answer(self, answer: Answer) -> None:
+    def _answer(self, answer: Answer | BreakOff) -> None:
+        if isinstance(answer, BreakOff):
+            self._break_off()
+            return
         if self._ended:
             raise Violation("invariant 3", f"{type(answer).__name__} after the end of the stream")
         if self._answers.give(answer):

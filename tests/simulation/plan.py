@@ -166,7 +166,7 @@ WEATHERS = (
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Everything about one schedule."""
+    """Everything about one schedule. `duplex`: its Envoy is old, and exchanges every body in full duplex."""
 
     seed: int
     row: str
@@ -174,6 +174,7 @@ class Plan:
     weather: Weather
     calls: tuple[CallScript, ...]
     faults: tuple[FaultScript, ...]
+    duplex: bool = False
 
     @property
     def quiet_from(self) -> int:

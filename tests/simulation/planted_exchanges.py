@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from sidecar.exchange.call import Call
 from sidecar.exchange.core import ATTEMPT, Effects
+from sidecar.exchange.duplex import Early
 from sidecar.exchange.effects import (
     Answer,
     MarkUnknown,
@@ -262,6 +263,28 @@ class ShowsForgeries(Exchange):
             replace(effect, remove=()) if isinstance(effect, PassResponseHeaders) else effect
             for effect in effects
         )
+
+
+class ForgetsWhatCameEarly(Exchange):
+    """A piece of a body that is handed over before the claim is answered is lost."""
+
+    def put_off(self, _event: Early) -> Effects:
+        return ()
+
+
+class ShowsWhatWasHandedOver(Exchange):
+    """A piece of a body that was handed over is let pass, as if Envoy still had it."""
+
+    def _note_modes(self, event: RequestHeaders) -> None:
+        self._request_duplex = event.request_duplex
+
+
+class GivesTheEndBackAtOnce(Exchange):
+    """The end of a response that was handed over goes before its record is kept."""
+
+    def _conclude(self, answer: Answer, trailers: Fields = ()) -> Effects:
+        effects = super()._conclude(answer, trailers)
+        return (*self._let_go_held(), *effects) if self._response_duplex else effects
 
 
 class AnswersTwice(Exchange):

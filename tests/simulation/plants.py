@@ -14,6 +14,8 @@ from tests.simulation.planted_exchanges import (
     ForgetsDetachedAnswers,
     ForgetsThatNobodyCanCompare,
     ForgetsTheCaller,
+    ForgetsWhatCameEarly,
+    GivesTheEndBackAtOnce,
     KeepsEveryByte,
     LosesTrailers,
     NeverCompares,
@@ -30,6 +32,7 @@ from tests.simulation.planted_exchanges import (
     ReleasesWhenTheClientLeaves,
     SettlesNothingWhenTheClientLeaves,
     ShowsForgeries,
+    ShowsWhatWasHandedOver,
     TakesOverBlindly,
     WaitsForTheEnd,
     WaitsForTheEndOfCalls,
@@ -121,6 +124,15 @@ PLANTS: Mapping[str, Plant] = {
     "trailers that are not kept": Plant(Product(LosesTrailers), ("G2", "outcomes"), WITHIN),
     "a record that is forgotten": Plant(Product(store=ForgetsRecords), ("G2",), WITHIN),
     "a forged mark of a replay": Plant(Product(ShowsForgeries), ("G2",), WITHIN),
+    "a body that is lost where it comes early": Plant(
+        Product(ForgetsWhatCameEarly), ("invariant 3", "G2", "G3", "G5"), WITHIN
+    ),
+    "a body that is let pass where it was handed over": Plant(
+        Product(ShowsWhatWasHandedOver), ("invariant 3", "G2"), WITHIN
+    ),
+    "an end that is given back before its record is kept": Plant(
+        Product(GivesTheEndBackAtOnce), ("G2",), WITHIN
+    ),
     "a second answer to one message": Plant(Product(AnswersTwice), ("invariant 3",), WITHIN),
 }
 """Every promise that is dropped on purpose, and how soon it is missed."""

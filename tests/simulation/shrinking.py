@@ -46,6 +46,8 @@ def _smaller(plan: Plan) -> Iterator[Plan]:
         yield replace(plan, faults=plan.faults[:part] + plan.faults[part + 1 :])
     for part in reversed(range(len(plan.calls))):
         yield replace(plan, calls=plan.calls[:part] + plan.calls[part + 1 :])
+    if plan.duplex:
+        yield replace(plan, duplex=False)
     if plan.weather != CALM:
         yield replace(plan, weather=CALM)
     for part, call in enumerate(plan.calls):

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from sidecar.exchange.effects import AwaitOwner, StoreEffect
 from sidecar.exchange.events import OwnerGone, StoreEvent, WaitFailed
+from sidecar.idempotency.body import KeptBody
 from sidecar.idempotency.claim import Claim, ClaimResult, UnknownPolicy, UnknownReason
 from sidecar.idempotency.record import Record
 from sidecar.store.performing import StorePerformer
@@ -69,6 +70,10 @@ class WatchedStore:
     async def complete(self, claim: Claim, record: Record) -> bool:
         """See `Store.complete`."""
         return await self._write(self._store.complete(claim, record), claim, Standing.RECORDED, record=record)
+
+    async def read_piece(self, body: KeptBody, number: int) -> bytes:
+        """See `Store.read_piece`; no body here is as large as that."""
+        raise NotImplementedError(f"piece {number} of {body}")
 
     async def release(self, claim: Claim) -> bool:
         """See `Store.release`."""

@@ -49,7 +49,8 @@ def describe_call(call: CallScript) -> str:
 
 def describe_plan(plan: Plan) -> str:
     """What stands above a trace."""
-    return f'seed {plan.seed}: policy "{plan.row}", {plan.workers} worker(s), {plan.weather}'
+    envoy = ", full duplex" if plan.duplex else ""
+    return f'seed {plan.seed}: policy "{plan.row}", {plan.workers} worker(s), {plan.weather}{envoy}'
 
 
 def _said(reply: Reply) -> str:

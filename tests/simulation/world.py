@@ -7,6 +7,7 @@ from sidecar.exchange.machine import Exchange
 from sidecar.idempotency.policy import Policies
 from sidecar.store.memory import MemoryStore
 from sidecar.store.port import Store
+from tests.simulation.duplex_envoy import DuplexEnvoy
 from tests.simulation.envoy import Envoy
 from tests.simulation.guarantees import Guarantees
 from tests.simulation.hosted import Hosted, Surroundings
@@ -50,7 +51,8 @@ class World:
             note=None if trace is None else self.say,
         )
         self._workers = [Process() for _ in range(plan.workers)]
-        self._envoys = [Envoy(self, call) for call in plan.calls]
+        make = DuplexEnvoy if plan.duplex else Envoy
+        self._envoys = [make(self, call) for call in plan.calls]
         self._expected: dict[str, frozenset[str]] = {}
         if plan.weather in STEADY and all(fault.trouble is Trouble.CRASH for fault in plan.faults):
             custody.is_undisturbed = self._lives

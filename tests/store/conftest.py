@@ -9,6 +9,7 @@ for module in (
     "store_scenes",
     "claiming_contract",
     "settling_contract",
+    "large_bodies_contract",
     "waiting_contract",
     "writing_contract",
 ):

@@ -3,13 +3,17 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from random import Random
 from typing import Protocol, TypeAlias
 
 import pytest
 
+from sidecar.idempotency.body import PIECE_BYTES, HeldBody, KeptBody
 from sidecar.idempotency.claim import (
     Claim,
     Claimed,
+    ClaimResult,
+    Recorded,
     UnknownPolicy,
     UnknownReason,
 )
@@ -36,6 +40,10 @@ RECORD = Record(
     fingerprint=bytes(32),
 )
 OTHER_RECORD = replace(RECORD, status=500, body=b"not this one")
+LARGE_RECORD = replace(RECORD, body=HeldBody((b"a piece " * (PIECE_BYTES // 8), b"b" * PIECE_BYTES, b"last")))
+OTHER_LARGE_RECORD = replace(
+    RECORD, body=HeldBody((Random(1).randbytes(PIECE_BYTES), Random(2).randbytes(PIECE_BYTES - 1)))
+)
 FINGERPRINT, OTHER_FINGERPRINT = b"\x00f" * 16, b"\xffg" * 16
 
 Write: TypeAlias = Callable[[Store, Claim], Awaitable[bool]]
@@ -70,6 +78,16 @@ async def take(store: Store, claim: Claim, policy: UnknownPolicy = HOLD) -> Clai
     result = await store.claim(claim, policy)
     assert isinstance(result, Claimed), result
     return replace(claim, attempt=result.attempt)
+
+
+async def whole(store: Store, result: ClaimResult) -> Record:
+    """The record that a claim was answered with; a large body as it was before it was stored."""
+    assert isinstance(result, Recorded), result
+    body = result.record.body
+    if not isinstance(body, KeptBody):
+        return result.record
+    pieces = [await store.read_piece(body, number) for number in range(body.count)]
+    return replace(result.record, body=HeldBody(tuple(pieces)))
 
 
 async def take_lapsed(store: Store, clock: Clock, owner: str) -> Claim:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
+from sidecar.idempotency.body import KeptBody
 from sidecar.idempotency.claim import Claim, ClaimResult, UnknownPolicy, UnknownReason
 from sidecar.idempotency.record import Record
 from sidecar.store.breaker import Breaker, Circuit
@@ -62,6 +63,10 @@ class FaultyStore(MemoryStore):
     async def complete(self, claim: Claim, record: Record) -> bool:
         await self._meet()
         return await super().complete(claim, record)
+
+    async def read_piece(self, body: KeptBody, number: int) -> bytes:
+        await self._meet()
+        return b"%d of %d" % (number, body.count)
 
     async def release(self, claim: Claim) -> bool:
         await self._meet()
@@ -312,3 +317,22 @@ async def test_it_is_a_store(bench: Bench) -> None:
     claim = await take(store, wanted("a"))
     assert await WRITES["complete"](store, replace(claim, attempt=1)) is True
     await store.close()
+
+
+async def test_what_a_client_has_the_beginning_of_is_read_on_while_the_circuit_is_open(bench: Bench) -> None:
+    body = KeptBody("id", "a", 6, 4, (1, 2), compressed=False)
+    await bench.open()
+    bench.store.error = None
+
+    assert await bench.breaker.read_piece(body, 1) == b"1 of 2"
+    assert bench.breaker.state is Circuit.CLOSED
+
+
+async def test_pieces_that_cannot_be_read_open_the_circuit_and_damaged_ones_do_not(bench: Bench) -> None:
+    body = KeptBody("id", "a", 6, 4, (1, 2), compressed=False)
+    for error in (StoreCorruptError("damaged"), GONE):
+        bench.store.error = error
+        for _ in range(3):
+            with pytest.raises(type(error)):
+                await bench.breaker.read_piece(body, 1)
+        assert bench.states == (["open"] if error is GONE else [])

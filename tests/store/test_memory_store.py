@@ -2,10 +2,23 @@ import asyncio
 
 import pytest
 
-from sidecar.idempotency.claim import Claimed, Expired, InFlight, Unknown, UnknownReason
+from sidecar.idempotency.body import KeptBody
+from sidecar.idempotency.claim import Claimed, Expired, InFlight, Recorded, Unknown, UnknownReason
 from sidecar.store.memory import SWEEP_LIMIT, MemoryStore
+from sidecar.store.port import StoreCorruptError
 from tests.store.contract import StoreContract
-from tests.store.store_scenes import HOLD, LONG, PATIENT_MS, RECORD, SHORT, SOON_S, take, under_way, wanted
+from tests.store.store_scenes import (
+    HOLD,
+    LARGE_RECORD,
+    LONG,
+    PATIENT_MS,
+    RECORD,
+    SHORT,
+    SOON_S,
+    take,
+    under_way,
+    wanted,
+)
 
 
 class VirtualClock:
@@ -127,3 +140,12 @@ async def test_the_bytes_of_a_record_past_its_ttl_are_let_go(store: MemoryStore,
     await clock.advance(SHORT)
     assert await store.claim(wanted("b"), HOLD) == Expired()
     assert "Record(" not in repr(store._entries)
+
+
+async def test_a_large_record_is_handed_out_with_its_body_and_has_no_pieces_to_read(
+    store: MemoryStore,
+) -> None:
+    await store.complete(await take(store, wanted("a")), LARGE_RECORD)
+    assert await store.claim(wanted("b"), HOLD) == Recorded(LARGE_RECORD)
+    with pytest.raises(StoreCorruptError, match="keeps no bodies in pieces"):
+        await store.read_piece(KeptBody("id", "a", 6, 4, (1, 2), compressed=False), 0)

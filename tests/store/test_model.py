@@ -11,11 +11,13 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
 
+from sidecar.idempotency.body import PIECE_BYTES, Body, HeldBody
 from sidecar.idempotency.claim import (
     Claim,
     Claimed,
     ClaimResult,
     InFlight,
+    Recorded,
     UnknownPolicy,
     UnknownReason,
 )
@@ -25,6 +27,7 @@ from sidecar.store.redis.store import RedisStore
 from tests.stack.valkey import Server
 from tests.store.model import Model
 from tests.store.redis_entries import change, command, key
+from tests.store.store_scenes import whole
 
 T = TypeVar("T")
 
@@ -33,11 +36,17 @@ OWNERS = st.sampled_from(["a", "b", "c"])
 POLICIES = st.sampled_from(UnknownPolicy)
 REASONS = st.sampled_from([reason for reason in UnknownReason if reason is not UnknownReason.LEASE_EXPIRED])
 FINGERPRINTS = st.sampled_from([b"\x00" * 32, b"\xff" * 32])
+BODIES: dict[str, Body] = {
+    "none": b"",
+    "small": b"\x00body",
+    "large": HeldBody((bytes(PIECE_BYTES), b"1")),
+    "another large": HeldBody((bytes(PIECE_BYTES), b"2")),
+}
 RECORDS = st.builds(
     Record,
     status=st.sampled_from([200, 204, 500]),
     headers=st.just((("x", b"\xff"), ("x", b""))),
-    body=st.sampled_from([b"", b"\x00body"]),
+    body=st.sampled_from(tuple(BODIES)).map(lambda name: BODIES[name]),
     trailers=st.just(()),
     fingerprint=st.none() | FINGERPRINTS,
     replayable=st.booleans(),
@@ -159,6 +168,8 @@ class RedisAgainstMemory(Histories):
         if isinstance(expected, InFlight):  # the server's own clock runs on
             assert isinstance(answer, InFlight)
             assert 0 < answer.lease_left_ms <= 600_000
+        elif isinstance(answer, Recorded):
+            assert Recorded(self.runner.run(whole(self.redis, answer))) == expected
         else:
             assert answer == expected
         return expected

@@ -20,6 +20,7 @@ from tests.stack.valkey import Server, free_port, start_valkey
 from tests.store.redis_entries import command
 from tests.store.store_scenes import (
     HOLD,
+    LARGE_RECORD,
     PATIENT_MS,
     RECORD,
     WRITES,
@@ -28,6 +29,7 @@ from tests.store.store_scenes import (
     take,
     under_way,
     wanted,
+    whole,
 )
 
 
@@ -281,8 +283,8 @@ async def test_a_user_without_the_needed_commands_is_told_which(server: Server) 
 
 
 async def test_a_user_with_just_the_commands_named_is_enough(server: Server) -> None:
-    asked = ["EVALSHA", "EVAL", "SET", "SUBSCRIBE", "UNSUBSCRIBE"]
-    in_scripts = ["GET", "TIME", "PUBLISH"]
+    asked = ["EVALSHA", "EVAL", "SET", "GET", "EXISTS", "SUBSCRIBE", "UNSUBSCRIBE"]
+    in_scripts = ["TIME", "PUBLISH", "PEXPIRE"]
     rules = ["resetchannels", "&idem:*", *(f"+{name}" for name in (*asked, *in_scripts))]
     async with opened(server.url) as operator:
         await command(operator, "ACL", "SETUSER", "sidecar", "on", ">pass", "~idem:*", *rules)
@@ -296,3 +298,5 @@ async def test_a_user_with_just_the_commands_named_is_enough(server: Server) -> 
         began = time.monotonic()
         await wait
         assert time.monotonic() - began < POLL_MS / 1000 / 2
+        await store.complete(await take(store, wanted("a", "large")), LARGE_RECORD)
+        assert await whole(store, await store.claim(wanted("b", "large"), HOLD)) == LARGE_RECORD

@@ -249,6 +249,137 @@ class TransportContract(ABC):
             for recorder in served.recorders:
                 assert await recorder.ended_once()
 
+    # --- Room
+
+    async def test_whoever_asks_for_room_where_nothing_waits_is_told_at_once(self, address: str) -> None:
+        told: list[bytes] = []
+
+        def answer(stream: Stream, message: bytes) -> None:
+            stream.when_writable(lambda: told.append(message))
+            stream.send(message)
+
+        async with self.serving(address, answer) as served:
+            call, recorder = await served.begun(b"asked in a call")
+            assert await read(call) == b"asked in a call"
+            assert told == [b"asked in a call"]
+
+            await recorder.until(lambda: True)
+            recorder.stream.when_writable(lambda: told.append(b"asked outside"))
+            assert told[1:] == [b"asked outside"]
+
+    async def test_whoever_asks_before_each_part_sends_no_more_than_a_peer_that_reads_nothing_takes(
+        self, address: str
+    ) -> None:
+        part, most = b"x" * 262_144, 400
+        sent = 0
+        quiet = asyncio.Event()
+
+        def more(stream: Stream) -> None:
+            nonlocal sent
+            quiet.set()
+            if sent < most:
+                sent += 1
+                stream.send(part)
+                stream.send(part)
+                asyncio.get_running_loop().call_soon(stream.when_writable, lambda: more(stream))
+
+        async def settled() -> int:
+            """How much is sent until nothing more is for a while."""
+            while quiet.is_set():
+                quiet.clear()
+                await asyncio.sleep(0.3)
+            return sent
+
+        async with self.serving(address, lambda stream, _: more(stream)) as served:
+            call, _ = await served.begun()
+            stopped_at = await settled()
+            assert 0 < stopped_at < most / 2
+
+            for _ in range(2 * most):
+                assert await read(call) == part
+            assert sent == most
+
+    async def test_nobody_is_told_of_room_on_a_stream_that_is_over(self, address: str) -> None:
+        told: list[str] = []
+        async with self.serving(address, silent) as served:
+            call, recorder = await served.begun()
+            for _ in range(8):
+                recorder.stream.send(b"x" * 4_000_000)
+            recorder.stream.when_writable(lambda: told.append("before the end"))
+            call.cancel()
+            assert await recorder.ended_once()
+
+            recorder.stream.when_writable(lambda: told.append("after the end"))
+            await asyncio.sleep(0.1)
+            assert told == []
+
+    # --- Pauses
+
+    async def test_a_stream_that_is_paused_hands_over_nothing_until_it_goes_on(self, address: str) -> None:
+        def answer(stream: Stream, message: bytes) -> None:
+            if message == b"pause":
+                stream.pause_reading()
+            stream.send(message)
+
+        async with self.serving(address, answer) as served:
+            call, recorder = await served.begun(b"pause")
+            assert await read(call) == b"pause"
+            for message in (b"one", b"two"):
+                await call.write(message)
+            await call.done_writing()
+            other = served.call()
+            await other.write(b"meanwhile")
+            assert await read(other) == b"meanwhile"
+            assert (recorder.messages, recorder.ends) == ([b"pause"], 0)
+
+            recorder.stream.resume_reading()
+
+            assert [await read(call) for _ in range(3)] == [b"one", b"two", None]
+            assert await recorder.ended_once()
+
+    async def test_a_paused_stream_takes_no_more_than_its_window(self, address: str) -> None:
+        part, most = b"x" * 60_000, 1_000
+
+        async with self.serving(address, lambda stream, _: stream.pause_reading()) as served:
+            call, recorder = await served.begun()
+
+            async def write_on() -> None:
+                for _ in range(most):
+                    await call.write(part)
+
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(write_on(), 0.5)
+            assert len(recorder.messages) == 1
+
+    async def test_a_paused_stream_that_is_cancelled_has_its_end(self, address: str) -> None:
+        async with self.serving(address, lambda stream, _: stream.pause_reading()) as served:
+            call, recorder = await served.begun()
+            await call.write(b"more")
+            call.cancel()
+
+            assert await recorder.ended_once()
+            recorder.stream.resume_reading()
+            assert len(recorder.messages) == 1
+
+    async def test_a_peer_that_sends_and_does_not_read_is_held_up_also_by_answers_that_come_later(
+        self, address: str
+    ) -> None:
+        part, most = b"x" * 60_000, 1_000
+
+        def answer(stream: Stream, message: bytes) -> None:
+            asyncio.get_running_loop().call_soon(stream.send, message)
+
+        async with self.serving(address, answer) as served:
+            call, recorder = await served.begun()
+
+            async def write_on() -> None:
+                for _ in range(most):
+                    await call.write(part)
+
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(write_on(), 2)
+            assert len(recorder.messages) < most / 2
+
     # --- Ends
 
     async def test_a_half_close_brings_the_end_once_and_the_stream_ends_well(self, address: str) -> None:

@@ -7,6 +7,7 @@ import pytest
 from sidecar.exchange.effects import (
     AwaitOwner,
     Complete,
+    FetchPiece,
     MarkUnknown,
     NoteFingerprint,
     Release,
@@ -20,6 +21,8 @@ from sidecar.exchange.events import (
     Noted,
     NotingFailed,
     OwnerGone,
+    PieceFetched,
+    PieceLost,
     RenewalFailed,
     Renewed,
     Settled,
@@ -27,6 +30,7 @@ from sidecar.exchange.events import (
     StoreEvent,
     WaitFailed,
 )
+from sidecar.idempotency.body import HeldBody, KeptBody
 from sidecar.idempotency.claim import (
     Claim,
     Claimed,
@@ -51,6 +55,8 @@ TAKE = TakeClaim(CLAIM, UnknownPolicy.HOLD)
 RENEW, RELEASE, COMPLETE = Renew(CLAIM), Release(CLAIM), Complete(CLAIM, RECORD)
 MARK = MarkUnknown(CLAIM, UnknownReason.LOST_MID_RESPONSE, b"f" * 32)
 NOTE, AWAIT = NoteFingerprint(CLAIM, b"f" * 32), AwaitOwner("id", 5000)
+LARGE = KeptBody("id", "owner", 6, 4, (1, 2), compressed=False)
+FETCH = FetchPiece(LARGE, 1)
 
 
 class ScriptedStore(MemoryStore):
@@ -89,6 +95,10 @@ class ScriptedStore(MemoryStore):
 
     async def wait(self, claim_id: str, timeout_ms: int) -> None:
         self._say("wait", claim_id, timeout_ms)
+
+    async def read_piece(self, body: KeptBody, number: int) -> bytes:
+        self._say("read_piece", body, number)
+        return b"piece"
 
 
 class NotedRepeats(RepeatedWrites):
@@ -136,6 +146,7 @@ class Bench:
         (MARK, ("mark_unknown", CLAIM, UnknownReason.LOST_MID_RESPONSE, b"f" * 32)),
         (NOTE, ("note_fingerprint", CLAIM, b"f" * 32)),
         (AWAIT, ("wait", "id", 5000)),
+        (FETCH, ("read_piece", LARGE, 1)),
     ],
     ids=lambda part: type(part).__name__,
 )
@@ -179,6 +190,20 @@ async def test_other_answers_say_whether_the_claim_was_still_ours(held: bool, re
     assert bench.observed == [(operation, result, 0.25, None) for operation in operations]
 
 
+async def test_a_piece_that_is_read_is_given_on() -> None:
+    bench = Bench(True)
+
+    assert await bench.perform(FETCH) == PieceFetched(b"piece")
+    assert bench.observed == [("read_piece", "fetched", 0.25, None)]
+
+
+async def test_a_piece_of_a_body_in_memory_is_not_asked_of_the_store() -> None:
+    bench = Bench(True)
+
+    assert await bench.perform(FetchPiece(HeldBody((b"first", b"last")), 1)) == PieceFetched(b"last")
+    assert bench.store.asked == []
+
+
 async def test_a_wait_that_ends_says_that_the_owner_may_be_done() -> None:
     bench = Bench(True)
 
@@ -196,6 +221,7 @@ async def test_a_wait_that_ends_says_that_the_owner_may_be_done() -> None:
         (MARK, SettlingFailed()),
         (NOTE, NotingFailed()),
         (AWAIT, WaitFailed()),
+        (FETCH, PieceLost()),
     ],
     ids=lambda part: type(part).__name__,
 )

@@ -19,6 +19,8 @@ from sidecar.idempotency.outcome import VIA_UPSTREAM, Origin
 from sidecar.idempotency.request import Request
 
 _DETAILS = "response.code_details"
+_FULL_DUPLEX = pb.ProcessingMode.FULL_DUPLEX_STREAMED
+_SHOWING_ALL = ((_FULL_DUPLEX, _FULL_DUPLEX), (_FULL_DUPLEX, pb.ProcessingMode.STREAMED))
 
 
 class UndecodableMessageError(Exception):
@@ -64,7 +66,26 @@ def _request_headers(request: pb.ProcessingRequest) -> RequestHeaders:
         fields,
         (first(fields, "x-request-id") or b"").decode("latin-1"),
     )
-    return RequestHeaders(head, request.request_headers.end_of_stream)
+    ends, configured = request.request_headers.end_of_stream, request.protocol_config
+    if configured.request_body_mode or configured.response_body_mode:
+        return RequestHeaders(head, ends, *_duplex(configured))
+    return RequestHeaders(head, ends)
+
+
+def _duplex(configured: pb.ProtocolConfiguration) -> tuple[bool, bool]:
+    """Whether the bodies of request and response go in full duplex, as the filter is configured.
+
+    Raises:
+        UndecodableMessageError: Not all of an exchange would be shown: with a mode of full duplex Envoy takes
+            no override (docs/decisions/0018).
+    """
+    modes = configured.request_body_mode, configured.response_body_mode
+    if _FULL_DUPLEX in modes and modes not in _SHOWING_ALL:
+        raise UndecodableMessageError(
+            "the filter's processing_mode has a body in full duplex and hides the other; "
+            "allowed: what `idempotency-sidecar envoy-config` renders"
+        )
+    return modes[0] == _FULL_DUPLEX, modes[1] == _FULL_DUPLEX
 
 
 def _response_headers(request: pb.ProcessingRequest) -> ResponseHeaders:

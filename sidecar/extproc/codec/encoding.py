@@ -9,6 +9,9 @@ from typing import Any
 from sidecar.exchange.core import ATTEMPT
 from sidecar.exchange.effects import (
     Answer,
+    BeginReply,
+    EchoRequestBody,
+    EchoResponseBody,
     ExtendTimeout,
     ForwardHeld,
     ForwardRequest,
@@ -21,9 +24,20 @@ from sidecar.exchange.effects import (
     PassResponseTrailers,
     ReadRequestBody,
     Reply,
+    ReplyAtOnce,
+    ReplyPiece,
+    ReplyTrailers,
 )
 from sidecar.extproc.codec import modes
-from sidecar.extproc.codec.replies import encode_reply, header_option, pieces
+from sidecar.extproc.codec.replies import (
+    encode_at_once,
+    encode_piece,
+    encode_reply,
+    encode_reply_head,
+    encode_trailers,
+    header_option,
+    pieces,
+)
 from sidecar.extproc.wire import ext_proc_pb2 as pb
 
 
@@ -76,11 +90,27 @@ def _alone(message: pb.ProcessingResponse) -> tuple[bytes, ...]:
 def _forward_held(answer: ForwardHeld) -> Iterator[pb.ProcessingResponse]:
     """The head, then the body echoed: Envoy has given it away (full duplex)."""
     yield pb.ProcessingResponse(request_headers=_forwarded(answer.attempt))
-    for piece in pieces(answer.body, ends=not answer.has_trailers):
-        echo = pb.CommonResponse(body_mutation=pb.BodyMutation(streamed_response=piece))
-        yield pb.ProcessingResponse(request_body=pb.BodyResponse(response=echo))
+    for body in _echoed(answer.body, ends=not answer.has_trailers):
+        yield pb.ProcessingResponse(request_body=body)
     if answer.has_trailers:
         yield pb.ProcessingResponse(request_trailers=pb.TrailersResponse())
+
+
+def _echo_request(answer: EchoRequestBody) -> tuple[bytes, ...]:
+    echoed = _echoed(answer.data, ends=answer.end_of_stream)
+    return tuple(pb.ProcessingResponse(request_body=body).SerializeToString() for body in echoed)
+
+
+def _echo_response(answer: EchoResponseBody) -> tuple[bytes, ...]:
+    echoed = _echoed(answer.data, ends=answer.end_of_stream)
+    return tuple(pb.ProcessingResponse(response_body=body).SerializeToString() for body in echoed)
+
+
+def _echoed(data: bytes, *, ends: bool) -> Iterator[pb.BodyResponse]:
+    """What was handed over, given back (full duplex)."""
+    for piece in pieces(data, ends=ends):
+        echo = pb.CommonResponse(body_mutation=pb.BodyMutation(streamed_response=piece))
+        yield pb.BodyResponse(response=echo)
 
 
 def _forwarded(attempt: int) -> pb.HeadersResponse:
@@ -108,9 +138,15 @@ _SHOWN_ON = _response_headers((), more=True)
 _SHOWN_OFF = _response_headers((), more=False)
 _ENCODERS: dict[type[Answer], Callable[[Any], tuple[bytes, ...]]] = {
     Reply: encode_reply,
+    BeginReply: encode_reply_head,
+    ReplyPiece: encode_piece,
+    ReplyTrailers: encode_trailers,
+    ReplyAtOnce: encode_at_once,
     PassRequest: _pass_request,
     ForwardRequest: _forward_request,
     ForwardHeld: lambda answer: tuple(message.SerializeToString() for message in _forward_held(answer)),
+    EchoRequestBody: _echo_request,
+    EchoResponseBody: _echo_response,
     ExtendTimeout: _extend_timeout,
     PassResponseHeaders: _pass_response_headers,
     ReadRequestBody: _constant(pb.ProcessingResponse(mode_override=modes.READ_BODY)),

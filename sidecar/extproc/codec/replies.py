@@ -2,10 +2,18 @@
 
 from collections.abc import Iterable, Iterator
 
-from sidecar.exchange.effects import Reply
+from sidecar.exchange.effects import (
+    BeginReply,
+    LargeReply,
+    Reply,
+    ReplyAtOnce,
+    ReplyPiece,
+    ReplyTrailers,
+)
 from sidecar.extproc.codec.modes import LOOK_AWAY
 from sidecar.extproc.wire import ext_proc_pb2 as pb
-from sidecar.idempotency.fields import Fields, first, values
+from sidecar.idempotency.fields import Fields
+from sidecar.idempotency.replay import needs_stream
 
 MAX_STREAMED_PIECE = 62_000
 """Bytes of body in one streamed message; Envoy takes no larger ones."""
@@ -16,9 +24,40 @@ _METADATA_COMMA = b","
 """The same for gRPC's metadata, which knows no space there (PROTOCOL-HTTP2, "Custom-Metadata")."""
 
 
+_IMMEDIATE, _BODY = b"\x3a", b"\x1a"
+"""How ProcessingResponse.immediate_response (7) and ImmediateResponse.body (3) begin on the wire."""
+
+
 def encode_reply(reply: Reply) -> tuple[bytes, ...]:
     """The serialised ProcessingResponses that answer the client: one, or a head, pieces and trailers."""
     return tuple(_streamed_reply(reply)) if _wants_stream(reply) else (_immediate_reply(reply),)
+
+
+def encode_reply_head(answer: BeginReply) -> tuple[bytes, ...]:
+    """The message that begins a large reply."""
+    return (_head(answer.reply, answer.reply.body.size),)
+
+
+def encode_piece(answer: ReplyPiece) -> tuple[bytes, ...]:
+    """The messages with the next piece of a large reply's body."""
+    return tuple(_body_messages(answer.data, ends=answer.ends))
+
+
+def encode_trailers(answer: ReplyTrailers) -> tuple[bytes, ...]:
+    """The message with the trailers that end a large reply."""
+    return (_trailers(answer.fields, to_call=answer.to_call),)
+
+
+def encode_at_once(answer: ReplyAtOnce) -> tuple[bytes, ...]:
+    """The one message with all of a large reply.
+
+    Protobuf would hold the body twice more. A serialised message is its fields one after the other, in any
+    order, so the body is put behind the others here.
+    """
+    immediate, size = pb.ImmediateResponse(), answer.body.size
+    _fill_immediate(immediate, answer.reply)
+    fields = immediate.SerializeToString() + _BODY + _varint(size)
+    return (b"".join((_IMMEDIATE, _varint(len(fields) + size), fields, *answer.body.pieces)),)
 
 
 def header_option(name: str, value: bytes, *, append: bool) -> pb.HeaderValueOption:
@@ -34,28 +73,32 @@ def pieces(body: bytes, *, ends: bool) -> Iterator[pb.StreamedBodyResponse]:
 
 
 def _wants_stream(reply: Reply) -> bool:
-    """Whether only a streamed reply gives the response as it was.
-
-    To a gRPC call an immediate one is always an error. To others it has no trailers, gives a body without
-    a content-type one of its own, and takes content-type and content-length from an empty body. A streamed
-    one keeps only the last of several fields of one name; they can be joined but for Set-Cookie (RFC 6265
-    §3), which decides then.
-    """
-    if reply.to_call:
-        return reply.grpc_status is None
-    if len(values(reply.headers, "set-cookie")) > 1:
-        return False
-    typed = first(reply.headers, "content-type") is not None
-    counted = first(reply.headers, "content-length") not in (None, b"0")
-    return bool(reply.trailers) or typed != bool(reply.body) or (counted and not reply.body)
+    """An error to a gRPC call has no other form than the immediate one."""
+    is_error = reply.grpc_status is not None
+    return not is_error and needs_stream(
+        reply.headers, len(reply.body), reply.trailers, to_call=reply.to_call
+    )
 
 
 def _immediate_reply(reply: Reply) -> bytes:
     """Filled in place: a message that is made first and copied in costs three times as much."""
     response = pb.ProcessingResponse()
     immediate = response.immediate_response
-    immediate.status.code = reply.status
     immediate.body = reply.body
+    _fill_immediate(immediate, reply)
+    if reply.grpc_status is not None:
+        immediate.grpc_status.status = reply.grpc_status
+    return response.SerializeToString()
+
+
+def _varint(number: int) -> bytes:
+    """A natural number on protobuf's wire: seven bits a byte, the lowest first; the top bit says "more"."""
+    low, more = number & 0x7F, number >> 7
+    return bytes((low | 0x80,)) + _varint(more) if more else bytes((low,))
+
+
+def _fill_immediate(immediate: pb.ImmediateResponse, reply: Reply | LargeReply) -> None:
+    immediate.status.code = reply.status
     immediate.details = reply.details
     add, seen = immediate.headers.set_headers.add, set[str]()
     for name, value in reply.headers:
@@ -63,39 +106,50 @@ def _immediate_reply(reply: Reply) -> bytes:
         option.header.key, option.header.raw_value = name, value
         option.append.value = name in seen  # set in either case: what is unset appends
         seen.add(name)
-    if reply.grpc_status is not None:
-        immediate.grpc_status.status = reply.grpc_status
-    return response.SerializeToString()
 
 
 def _streamed_reply(reply: Reply) -> Iterator[bytes]:
     """Head, body in pieces, trailers; the last of them ends the response."""
-    comma = _METADATA_COMMA if reply.to_call else _COMMA
-    fields = [(":status", str(reply.status).encode()), *_joined(reply.headers, comma)]
-    if reply.body and not reply.trailers:
-        fields.append(("content-length", str(len(reply.body)).encode()))
-    head = pb.HttpHeaders(headers=_header_map(fields), end_of_stream=not reply.body and not reply.trailers)
-    yield pb.ProcessingResponse(
+    yield _head(reply, len(reply.body))
+    if reply.body:
+        yield from _body_messages(reply.body, ends=not reply.trailers)
+    if reply.trailers:
+        yield _trailers(reply.trailers, to_call=reply.to_call)
+
+
+def _head(reply: Reply | LargeReply, size: int) -> bytes:
+    """Of a body of `size` bytes."""
+    fields = [(":status", str(reply.status).encode()), *_joined(reply.headers, to_call=reply.to_call)]
+    if size and not reply.trailers:
+        fields.append(("content-length", str(size).encode()))
+    head = pb.HttpHeaders(headers=_header_map(fields), end_of_stream=not size and not reply.trailers)
+    return pb.ProcessingResponse(
         streamed_immediate_response=pb.StreamedImmediateResponse(headers_response=head),
         mode_override=LOOK_AWAY,
     ).SerializeToString()
-    for piece in pieces(reply.body, ends=not reply.trailers) if reply.body else ():
+
+
+def _body_messages(data: bytes, *, ends: bool) -> Iterator[bytes]:
+    for piece in pieces(data, ends=ends):
         yield pb.ProcessingResponse(
             streamed_immediate_response=pb.StreamedImmediateResponse(body_response=piece)
         ).SerializeToString()
-    if reply.trailers:
-        trailers = _header_map(_joined(reply.trailers, comma))
-        yield pb.ProcessingResponse(
-            streamed_immediate_response=pb.StreamedImmediateResponse(trailers_response=trailers)
-        ).SerializeToString()
+
+
+def _trailers(fields: Fields, *, to_call: bool) -> bytes:
+    trailers = _header_map(_joined(fields, to_call=to_call))
+    return pb.ProcessingResponse(
+        streamed_immediate_response=pb.StreamedImmediateResponse(trailers_response=trailers)
+    ).SerializeToString()
 
 
 def _header_map(fields: Iterable[tuple[str, bytes]]) -> pb.HeaderMap:
     return pb.HeaderMap(headers=[pb.HeaderValue(key=name, raw_value=value) for name, value in fields])
 
 
-def _joined(fields: Fields, comma: bytes) -> Fields:
+def _joined(fields: Fields, *, to_call: bool) -> Fields:
     """Repeated fields as one, in the list syntax of RFC 9110 §5.3."""
+    comma = _METADATA_COMMA if to_call else _COMMA
     joined: dict[str, bytes] = {}
     for name, value in fields:
         joined[name] = joined[name] + comma + value if name in joined else value

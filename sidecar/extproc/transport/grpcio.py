@@ -19,7 +19,7 @@ from sidecar.config.tls import ServerTls
 from sidecar.extproc.transport.port import PROCESS, Accept
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator
 
     Context = grpc.aio.ServicerContext[bytes, bytes]
 
@@ -97,6 +97,8 @@ class GrpcioTransport:
                 handler.on_message(message)
                 stream.in_call = False
                 await stream.flush()
+                if not stream.is_readable:
+                    await stream.until_readable()
         finally:
             # A reset comes as CancelledError or as the end of the iteration, at random.
             stream.close()
@@ -131,14 +133,46 @@ class _GrpcioStream:
         self._context = context
         self._queue: deque[bytes] = deque()
         self._failure: str | None = None
+        self._told: Callable[[], None] | None = None
         self._over = False
         self._writing = False
         self._task: asyncio.Task[None] | None = None
+        self._writer: asyncio.Task[object] | None = None
+        self._going_on = asyncio.Event()
+        self._going_on.set()
+
+    @property
+    def is_readable(self) -> bool:
+        """Whether the next message may be read: it is wanted, and the answers before it have gone."""
+        return not self._writing and self._going_on.is_set()
+
+    async def until_readable(self) -> None:
+        """Return once it is.
+
+        Answers that came outside the reading coroutine are written by a task: who read on meanwhile would
+        let them pile up for a peer that sends and does not read.
+        """
+        while not self.is_readable:
+            await self._going_on.wait()
+            if self._writing and self._writer is not None:
+                await asyncio.wait((self._writer,))
 
     def send(self, message: bytes) -> None:
         if not self._over and self._failure is None:
             self._queue.append(message)
             self._flush_soon()
+
+    def when_writable(self, told: "Callable[[], None]") -> None:
+        if self._queue or self._writing:
+            self._told = told
+        elif not self._over:
+            told()
+
+    def pause_reading(self) -> None:
+        self._going_on.clear()
+
+    def resume_reading(self) -> None:
+        self._going_on.set()
 
     def fail(self, detail: str) -> None:
         if not self._over and self._failure is None:
@@ -147,6 +181,7 @@ class _GrpcioStream:
 
     def close(self) -> None:
         self._over = True
+        self._told = None
         self._queue.clear()
 
     def _flush_soon(self) -> None:
@@ -156,13 +191,16 @@ class _GrpcioStream:
     async def flush(self) -> None:
         if self._writing:
             return
-        self._writing = True
+        self._writing, self._writer = True, asyncio.current_task()
         try:
             # Writing to a stream that has just gone raises one of grpc's errors: its end is on its way.
             with contextlib.suppress(grpc.aio.BaseError, asyncio.InvalidStateError):
                 await self._write()
         finally:
             self._writing = False
+        if self._told is not None and not self._queue:
+            told, self._told = self._told, None
+            told()
 
     async def _write(self) -> None:
         while self._queue and not self._over:

@@ -19,6 +19,25 @@ class Stream(Protocol):
         """Send one serialised ProcessingResponse, in the order of the calls; never blocks."""
         ...
 
+    def when_writable(self, told: Callable[[], None]) -> None:
+        """Call `told` once the peer has taken most of what was sent: now, where it has already.
+
+        What was sent and is not taken lies in memory here. Whoever has much to send asks before each part,
+        and so holds little of it. One is told at a time; after the end of the stream, nobody is.
+        """
+        ...
+
+    def pause_reading(self) -> None:
+        """Hand over no message until `resume_reading`; the peer may send as much as its window allows.
+
+        A peer that closes the stream behind messages that wait is heard only after them.
+        """
+        ...
+
+    def resume_reading(self) -> None:
+        """Hand over messages again; those that waited may be handed over in this call."""
+        ...
+
     def fail(self, detail: str) -> None:
         """End the stream with gRPC status INTERNAL, which Envoy answers by failing closed.
 

@@ -30,7 +30,7 @@ _REASONS: tuple[tuple[type[RedisError], str], ...] = (
         NoPermissionError,
         (
             "the user may not do this; "
-            "it needs EVALSHA, EVAL, SET, SUBSCRIBE, UNSUBSCRIBE and what the scripts call"
+            "it needs EVALSHA, EVAL, SET, GET, EXISTS, SUBSCRIBE, UNSUBSCRIBE and what the scripts call"
         ),
     ),
 )

@@ -1,10 +1,17 @@
-"""The store on Redis or Valkey: one key per id, one script per transition, one round trip each."""
+"""The store on Redis or Valkey: one key per id, one script per transition, one round trip each.
+
+The pieces of a large body have keys of their own (`redis.pieces`).
+"""
 
 import asyncio
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 
 from redis.exceptions import NoScriptError, RedisError
 
+from sidecar.idempotency.body import HeldBody, KeptBody
 from sidecar.idempotency.claim import (
     Claim,
     Claimed,
@@ -17,12 +24,13 @@ from sidecar.idempotency.claim import (
     UnknownReason,
 )
 from sidecar.idempotency.record import Record
-from sidecar.store.port import StoreCorruptError, StoreError, StoreNotAskedError
+from sidecar.store.port import StoreCorruptError, StoreError, StoreNotAskedError, StoreUnavailableError
 from sidecar.store.redis import scripts
 from sidecar.store.redis.address import Address
 from sidecar.store.redis.errors import port_error
 from sidecar.store.redis.multiplexing import Multiplexer
 from sidecar.store.redis.packing import Argument
+from sidecar.store.redis.pieces import READING_MS, Pieces
 from sidecar.store.redis.pipelining import OverloadError
 from sidecar.store.redis.scripts import Script
 from sidecar.store.redis.waiting import Waiting
@@ -31,11 +39,14 @@ from sidecar.store.serialization import decode_record, encode_record
 PROBE_MS = 1000
 """How long the key that `ping` writes lives, in milliseconds."""
 
+_PIECE_MISSING = -1
+"""What `complete.lua` returns where a piece of the record's body is not there."""
+
 _REASONS = {reason.value.encode(): reason for reason in UnknownReason}
 
 
 class RedisStore:
-    """A `Store` on one Redis or Valkey server. The key of an id is `prefix:id`; no operation touches two.
+    """A `Store` on one Redis or Valkey server. The key of an id is `prefix:id`; no operation touches two ids.
 
     Args:
         address: The server.
@@ -49,6 +60,7 @@ class RedisStore:
         self._waiting = Waiting(address, timeout_ms, self._lease_left)
         self._prefix = f"{prefix}:"
         self._timeout_ms = timeout_ms
+        self._pieces = Pieces(self._commands, self._prefix, self.renew)
 
     @classmethod
     def from_url(cls, url: str, *, prefix: str, timeout_ms: int) -> "RedisStore":
@@ -79,9 +91,15 @@ class RedisStore:
 
     async def complete(self, claim: Claim, record: Record) -> bool:
         """See `Store.complete`."""
-        lifetime = (claim.ttl_ms, claim.tombstone_ms)
-        arguments = (claim.owner, claim.attempt, *lifetime, encode_record(record))
+        if isinstance(record.body, HeldBody):
+            return await self._complete_in_pieces(claim, record, record.body)
+        arguments = _completion(claim, record)
         return bool(await self._run(scripts.COMPLETE, claim.id, arguments))
+
+    async def read_piece(self, body: KeptBody, number: int) -> bytes:
+        """See `Store.read_piece`; one round trip."""
+        with self._reporting("read_piece"):
+            return await self._pieces.read(body, number)
 
     async def release(self, claim: Claim) -> bool:
         """See `Store.release`."""
@@ -100,10 +118,8 @@ class RedisStore:
 
     async def ping(self) -> None:
         """See `Store.ping`: writes a key that is gone again within `PROBE_MS`."""
-        try:
+        with self._reporting("ping"):
             await self._commands.call(("SET", f"{self._prefix}probe", "", "PX", PROBE_MS))
-        except (RedisError, OSError, OverloadError) as error:
-            raise self._port_error("ping", error) from None
 
     async def close(self) -> None:
         """See `Store.close`."""
@@ -114,10 +130,35 @@ class RedisStore:
         left_ms = await self._run(scripts.WAIT, entry.removeprefix(self._prefix), ())
         return left_ms if isinstance(left_ms, int) else 0
 
-    async def _run(self, script: Script, claim_id: str, arguments: tuple[Argument, ...]) -> object:
+    async def _complete_in_pieces(self, claim: Claim, record: Record, body: HeldBody) -> bool:
+        with self._reporting("complete"):
+            kept = await self._pieces.write(claim, body, record.headers)
+        arguments = (*_completion(claim, replace(record, body=kept)), claim.ttl_ms + READING_MS)
+        held = await self._run(scripts.COMPLETE, claim.id, arguments, self._pieces.names(kept))
+        if held == _PIECE_MISSING:
+            raise StoreUnavailableError(
+                f"complete on {self._place}: the server lost a piece of the body as soon as it had taken it"
+            )
+        return bool(held)
+
+    @contextmanager
+    def _reporting(self, operation: str) -> Iterator[None]:
+        """Every exception of the driver's becomes one of the port's."""
+        try:
+            yield
+        except (RedisError, OSError, OverloadError) as error:  # TimeoutError is an OSError
+            raise self._port_error(operation, error) from None
+
+    async def _run(
+        self,
+        script: Script,
+        claim_id: str,
+        arguments: tuple[Argument, ...],
+        further_keys: tuple[str, ...] = (),
+    ) -> object:
         """Run a transition on an id and return its reply; every exception is one of the port's."""
         began = time.monotonic()
-        operands = (1, self._prefix + claim_id, *arguments)
+        operands = (1 + len(further_keys), self._prefix + claim_id, *further_keys, *arguments)
         try:
             try:
                 return await self._commands.call(("EVALSHA", script.sha1, *operands))
@@ -138,6 +179,11 @@ class RedisStore:
         if isinstance(error, OverloadError):
             return StoreNotAskedError(f"{operation} on {self._place}: not sent, {error}")
         return port_error(operation, self._place, error, self._timeout_ms)
+
+
+def _completion(claim: Claim, record: Record) -> tuple[Argument, ...]:
+    """What `complete.lua` is told, save for the pieces of a large body."""
+    return (claim.owner, claim.attempt, claim.ttl_ms, claim.tombstone_ms, encode_record(record))
 
 
 def _claim_result(reply: object) -> ClaimResult:

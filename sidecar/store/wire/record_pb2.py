@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fsidecar/store/wire/record.proto\x12\x12sidecar.store.wire\"D\n\x08\x45nvelope\x12\x16\n\x0e\x66ormat_version\x18\x01 \x01(\r\x12\x10\n\x08\x63hecksum\x18\x02 \x01(\x07\x12\x0e\n\x06record\x18\x03 \x01(\x0c\"\xbd\x01\n\x06Record\x12\x0e\n\x06status\x18\x01 \x01(\r\x12*\n\x07headers\x18\x02 \x03(\x0b\x32\x19.sidecar.store.wire.Field\x12\x0c\n\x04\x62ody\x18\x03 \x01(\x0c\x12+\n\x08trailers\x18\x04 \x03(\x0b\x32\x19.sidecar.store.wire.Field\x12\x18\n\x0b\x66ingerprint\x18\x05 \x01(\x0cH\x00\x88\x01\x01\x12\x12\n\nreplayable\x18\x06 \x01(\x08\x42\x0e\n\x0c_fingerprint\"$\n\x05\x46ield\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x0c\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fsidecar/store/wire/record.proto\x12\x12sidecar.store.wire\"D\n\x08\x45nvelope\x12\x16\n\x0e\x66ormat_version\x18\x01 \x01(\r\x12\x10\n\x08\x63hecksum\x18\x02 \x01(\x07\x12\x0e\n\x06record\x18\x03 \x01(\x0c\"\x84\x02\n\x06Record\x12\x0e\n\x06status\x18\x01 \x01(\r\x12*\n\x07headers\x18\x02 \x03(\x0b\x32\x19.sidecar.store.wire.Field\x12\x0c\n\x04\x62ody\x18\x03 \x01(\x0c\x12+\n\x08trailers\x18\x04 \x03(\x0b\x32\x19.sidecar.store.wire.Field\x12\x18\n\x0b\x66ingerprint\x18\x05 \x01(\x0cH\x00\x88\x01\x01\x12\x12\n\nreplayable\x18\x06 \x01(\x08\x12\x36\n\nlarge_body\x18\x07 \x01(\x0b\x32\x1d.sidecar.store.wire.LargeBodyH\x01\x88\x01\x01\x42\x0e\n\x0c_fingerprintB\r\n\x0b_large_body\"v\n\tLargeBody\x12\x10\n\x08\x63laim_id\x18\x01 \x01(\t\x12\r\n\x05owner\x18\x02 \x01(\t\x12\x0c\n\x04size\x18\x03 \x01(\x04\x12\x13\n\x0bpiece_bytes\x18\x04 \x01(\r\x12\x11\n\tchecksums\x18\x05 \x03(\x07\x12\x12\n\ncompressed\x18\x06 \x01(\x08\"$\n\x05\x46ield\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x0c\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,7 +34,9 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ENVELOPE']._serialized_start=55
   _globals['_ENVELOPE']._serialized_end=123
   _globals['_RECORD']._serialized_start=126
-  _globals['_RECORD']._serialized_end=315
-  _globals['_FIELD']._serialized_start=317
-  _globals['_FIELD']._serialized_end=353
+  _globals['_RECORD']._serialized_end=386
+  _globals['_LARGEBODY']._serialized_start=388
+  _globals['_LARGEBODY']._serialized_end=506
+  _globals['_FIELD']._serialized_start=508
+  _globals['_FIELD']._serialized_end=544
 # @@protoc_insertion_point(module_scope)

@@ -26,6 +26,8 @@ from sidecar.exchange.events import (
     Noted,
     NotingFailed,
     OwnerGone,
+    PieceFetched,
+    PieceLost,
     Recorded,
     RenewalDue,
     RenewalFailed,
@@ -45,6 +47,7 @@ from sidecar.exchange.events import (
 )
 from sidecar.exchange.machine import Exchange
 from sidecar.exchange.states import State
+from sidecar.idempotency.body import Body, KeptBody, ReceivedBody
 from sidecar.idempotency.claim import Claim, UnknownPolicy, UnknownReason
 from sidecar.idempotency.fields import Fields, first
 from sidecar.idempotency.fingerprint import Fingerprinter
@@ -104,7 +107,7 @@ def fingerprint(begun: RequestHeaders, *pieces: bytes, policy: Policy = POLICY) 
 
 
 def recorded(
-    body: bytes = b"done",
+    body: Body = b"done",
     *,
     of: bytes | None,
     headers: Fields = (("etag", b"x"),),
@@ -176,6 +179,9 @@ class Teller:
 
 TellStory: TypeAlias = Callable[[Teller], None]
 
+LARGE = KeptBody("id", OWNER, size=20, piece_bytes=8, checksums=(1, 2, 3), compressed=False)
+"""A body of three pieces."""
+
 CLAIMED = Claimed(1)
 KEPT = Settled(held=True)
 
@@ -185,7 +191,9 @@ def taken_over(of: bytes | None, attempt: int = 2) -> Claimed:
     return Claimed(attempt, of, taken_over=True)
 
 
-def executed(status: int = 201, body: bytes | None = b"done", *, origin: Origin = UPSTREAM) -> Executed:
+def executed(
+    status: int = 201, body: ReceivedBody | None = b"done", *, origin: Origin = UPSTREAM
+) -> Executed:
     """The origin's answer to a detached execution."""
     return Executed(status, (("etag", b"x"),), body, (), origin)
 
@@ -213,6 +221,7 @@ WAYS: dict[State, Way] = {
     State.EXECUTING_ALONE: Way((head(body=False), CLAIMED, ENDED), DETACHED),
     State.SETTLING: Way((head(body=False), CLAIMED, answer(204, body=False))),
     State.PASSING: Way((head(WITHOUT_KEY),)),
+    State.REPLYING: Way((head(body=False), recorded(LARGE, of=None))),
     State.ANSWERED: Way((head(body=False), InFlight(1))),
     State.ABANDONED: Way((head(), ENDED)),
     State.SETTLING_ALONE: Way((head(), CLAIMED, ENDED)),
@@ -252,6 +261,8 @@ SAMPLES: tuple[Event, ...] = (
     WaitOver(),
     executed(),
     ExecutionFailed(Failure.LOST),
+    PieceFetched(b"x"),
+    PieceLost(),
 )
 """An event of each type."""
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from sidecar.exchange.capture import Capture
+from sidecar.idempotency.body import PIECE_BYTES, HeldBody
 from sidecar.idempotency.fields import Fields
 from tests.unit.exchange.scenes import POLICY, answer
 
@@ -147,3 +148,44 @@ def test_a_grpc_call_is_whole_only_with_its_trailers_and_a_page_in_its_place_wit
 
     assert not capture(b"12", fields=length, of_call=True).has_whole_body
     assert capture(b"12", fields=length, of_call=True, status=404).has_whole_body
+
+
+# --- Large bodies
+
+LARGE = HeldBody((b"a" * PIECE_BYTES, b"b" * PIECE_BYTES, b"c" * 10))
+
+
+@pytest.mark.parametrize("chunk", [16_384, 1_000_000], ids=["small chunks", "one chunk"])
+def test_a_large_body_is_kept_in_pieces_whatever_it_came_in(chunk: int) -> None:
+    sent = b"".join(LARGE.pieces)
+    chunks = [sent[start : start + chunk] for start in range(0, len(sent), chunk)]
+
+    record = capture(*chunks, limit=len(sent)).record(OF)
+
+    assert (record.body, record.replayable) == (LARGE, True)
+
+
+def test_a_large_body_beyond_the_limit_is_let_go_of_with_its_pieces() -> None:
+    sent = b"".join(LARGE.pieces)
+    capturing = capture(sent, b"x", b"y", limit=len(sent))
+
+    assert (capturing.record(OF).body, capturing.record(OF).replayable) == (b"", False)
+    assert not capturing._pieces
+
+
+def test_a_whole_large_body_is_taken_without_a_copy_of_its_pieces() -> None:
+    capturing = capture(limit=LARGE.size)
+    capturing.take(LARGE)
+
+    body = capturing.record(OF).body
+
+    assert isinstance(body, HeldBody)
+    assert body == LARGE
+    assert all(kept is given for kept, given in zip(body.pieces[:-1], LARGE.pieces[:-1], strict=True))
+
+
+def test_a_whole_large_body_beyond_the_limit_is_not_kept() -> None:
+    capturing = capture(limit=LARGE.size - 1)
+    capturing.take(LARGE)
+
+    assert not capturing.record(OF).replayable

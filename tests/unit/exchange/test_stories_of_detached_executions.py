@@ -106,7 +106,7 @@ def test_a_detached_request_is_read_executed_recorded_and_only_then_answered(tel
     assert story.state() is State.SETTLING
     reply = Reply(201, (("etag", b"x"),), b"done", "idempotency_executed")
     assert story.on(KEPT) == (reply, story.outcome(Outcome.RECORD, "status"))
-    assert story.state() is State.PASSING
+    assert story.state() is State.ANSWERED
     assert not forwarded(story)
 
 
@@ -245,7 +245,7 @@ def test_an_answer_that_says_nothing_certain_leaves_the_key_unknown(tell: Teller
         story = executing(tell)
 
         assert story.on(answered) == (MarkUnknown(story.held(), reason, OF_HEAD),)
-        assert story.after(KEPT).state() is State.PASSING
+        assert story.after(KEPT).state() is State.ANSWERED
         assert the_reply(story).status == answered.status
 
 

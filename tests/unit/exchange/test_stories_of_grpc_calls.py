@@ -172,15 +172,17 @@ def test_a_policy_overrides_what_a_status_means_and_what_http_means_does_not_cou
 # --- What comes from others than a gRPC server
 
 
-def test_a_response_without_a_status_is_judged_by_that_of_http(tell: Teller) -> None:
+def test_a_response_without_a_status_is_unknown_as_it_is_to_its_client(tell: Teller) -> None:
     for last, passed in (
         (ResponseBody(b"", end_of_stream=True), PassResponseBody()),
         (ResponseTrailers((("x", b"1"),)), PassResponseTrailers()),
     ):
         story = sent(tell, RESPONSE, ANSWER)
 
-        assert record_of(*story.on(last)).body == ANSWER.data
-        assert story.on(KEPT) == (passed, story.outcome(Outcome.RECORD, "status"))
+        (marked,) = story.on(last)
+        assert isinstance(marked, MarkUnknown)
+        assert marked.reason is UnknownReason.UPSTREAM_STATUS
+        assert story.on(KEPT) == (passed, story.outcome(Outcome.UNKNOWN, "grpc-status"))
 
 
 def test_another_http_status_is_judged_at_once_whatever_status_of_grpc_comes_with_it(tell: Teller) -> None:

@@ -17,8 +17,10 @@ from tests.unit.exchange import (
     test_stories_of_detached_executions,
     test_stories_of_early_answers,
     test_stories_of_executions,
+    test_stories_of_full_duplex,
     test_stories_of_grpc_calls,
     test_stories_of_grpc_streams,
+    test_stories_of_large_replies,
     test_stories_of_takeovers,
     test_stories_of_waiting,
 )
@@ -34,6 +36,8 @@ STORIES = (
     test_stories_of_detached_executions,
     test_stories_of_grpc_calls,
     test_stories_of_grpc_streams,
+    test_stories_of_large_replies,
+    test_stories_of_full_duplex,
 )
 
 EVERY_EVENT = tuple(type(sample) for sample in SAMPLES)

@@ -22,9 +22,26 @@ CLAIMED, KEPT = Claimed(1), Settled(held=True)
 class FakeStream:
     sent: list[bytes] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
+    writable: bool = True
+    told: list[Callable[[], None]] = field(default_factory=list)
+    paused: bool = False
+
+    def pause_reading(self) -> None:
+        assert not self.paused
+        self.paused = True
+
+    def resume_reading(self) -> None:
+        assert self.paused
+        self.paused = False
 
     def send(self, message: bytes) -> None:
         self.sent.append(message)
+
+    def when_writable(self, told: Callable[[], None]) -> None:
+        if self.writable:
+            told()
+        else:
+            self.told.append(told)
 
     def fail(self, detail: str) -> None:
         self.failures.append(detail)

@@ -4,12 +4,14 @@ from collections.abc import Mapping
 
 from envoy_data_plane.envoy.config.core.v3 import HeaderMap, HeaderValue
 from envoy_data_plane.envoy.extensions.filters.http.ext_proc.v3 import ProcessingMode
+from envoy_data_plane.envoy.extensions.filters.http.ext_proc.v3 import ProcessingModeBodySendMode as BodyMode
 from envoy_data_plane.envoy.service.ext_proc.v3 import (
     HttpBody,
     HttpHeaders,
     HttpTrailers,
     ProcessingRequest,
     ProcessingResponse,
+    ProtocolConfiguration,
 )
 from envoy_data_plane.google.protobuf import Struct, Value
 
@@ -42,10 +44,20 @@ def attributes(values: Mapping[str, str | float], name: str = FILTER) -> dict[st
 
 
 def request_headers(
-    fields: Fields = KEYED, *, end: bool = False, attrs: Mapping[str, str | float] | None = None
+    fields: Fields = KEYED,
+    *,
+    end: bool = False,
+    attrs: Mapping[str, str | float] | None = None,
+    modes: tuple[BodyMode, BodyMode] = (BodyMode.NONE, BodyMode.NONE),
 ) -> bytes:
+    """`modes`: how the filter is configured to exchange the bodies of request and response."""
     head = HttpHeaders(headers=header_map(fields), end_of_stream=end)
-    return bytes(ProcessingRequest(request_headers=head, attributes=attributes(attrs or {})))
+    configured = ProtocolConfiguration(request_body_mode=modes[0], response_body_mode=modes[1])
+    return bytes(
+        ProcessingRequest(
+            request_headers=head, attributes=attributes(attrs or {}), protocol_config=configured
+        )
+    )
 
 
 def request_body(data: bytes, *, end: bool = False) -> bytes:

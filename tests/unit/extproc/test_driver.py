@@ -3,11 +3,12 @@
 import pytest
 from envoy_data_plane.envoy.service.ext_proc.v3 import ProcessingResponse
 
-from sidecar.exchange.effects import Complete, Effect, MarkUnknown, Release, Renew, TakeClaim
-from sidecar.exchange.events import Claimed, Event, InFlight, Recorded, Renewed
+from sidecar.exchange.effects import Complete, Effect, FetchPiece, MarkUnknown, Release, Renew, TakeClaim
+from sidecar.exchange.events import Claimed, Event, InFlight, PieceFetched, PieceLost, Recorded, Renewed
 from sidecar.exchange.machine import Exchange
 from sidecar.exchange.states import State
 from sidecar.extproc.server import ExchangeServer
+from sidecar.idempotency.body import KeptBody
 from sidecar.idempotency.policy import Policies
 from sidecar.idempotency.record import Record
 from tests.unit.extproc.driver_scene import (
@@ -317,6 +318,69 @@ async def test_a_bug_at_the_end_of_the_stream_is_told_and_the_stream_is_closed()
 
     assert scene.stream.failures == []
     assert len(scene.observer.of("violated")) == 1
+    assert scene.observer.of("closed") == [()]
+
+
+# --- Large replies
+
+
+LARGE = KeptBody("id", "owner", 12, 8, (1, 2), compressed=False)
+
+
+async def replaying(scene: Scene) -> Scene:
+    """Bring a duplicate to where the first piece of its large record is wanted."""
+    scene.driver.on_message(request_headers(end=True))
+    digest = scene.exchange._fingerprint.digest()
+    await scene.store.answers(Recorded(Record(200, (), LARGE, (), digest)))
+    return scene
+
+
+async def test_a_large_replay_is_read_and_sent_piece_by_piece() -> None:
+    scene = await replaying(Scene())
+    assert scene.asked() == [TakeClaim, FetchPiece]
+    assert scene.stream.sent == []
+
+    await scene.store.answers(PieceFetched(b"12345678"))
+    await scene.store.answers(PieceFetched(b"last"))
+
+    assert scene.stream.phases() == ["streamed_immediate_response"] * 3
+    assert scene.observer.of("counted") == [("replayed",)]
+    assert [told[0] for told in scene.observer.of("answered")] == ["request_headers"]
+    scene.driver.on_end()
+    assert scene.observer.of("closed") == [()]
+
+
+async def test_the_next_piece_is_asked_for_once_the_peer_has_taken_the_one_before() -> None:
+    scene = await replaying(Scene())
+    scene.stream.writable = False
+
+    await scene.store.answers(PieceFetched(b"12345678"))
+    assert scene.asked() == [TakeClaim, FetchPiece]
+    (told,) = scene.stream.told
+    told()
+    await turn()
+
+    assert scene.asked() == [TakeClaim, FetchPiece, FetchPiece]
+
+
+async def test_a_client_that_leaves_while_nothing_is_taken_leaves_nothing_under_way() -> None:
+    scene = await replaying(Scene())
+    scene.stream.writable = False
+    await scene.store.answers(PieceFetched(b"12345678"))
+
+    scene.driver.on_end()
+
+    assert scene.observer.of("closed") == [()]
+
+
+async def test_a_piece_that_is_lost_on_the_way_fails_the_stream() -> None:
+    scene = await replaying(Scene())
+    await scene.store.answers(PieceFetched(b"12345678"))
+
+    await scene.store.answers(PieceLost())
+
+    assert scene.stream.failures == ["a piece of the recorded response could not be read"]
+    assert scene.observer.of("violated") == [(scene.stream.failures[0], None)]
     assert scene.observer.of("closed") == [()]
 
 

@@ -2,9 +2,10 @@
 
 import pytest
 
+from sidecar.idempotency.body import HeldBody
 from sidecar.idempotency.fields import Fields
 from sidecar.idempotency.record import Record
-from sidecar.idempotency.replay import first_headers, replay_headers, storable
+from sidecar.idempotency.replay import first_headers, may_stream, replay_headers, storable
 
 NOTHING: frozenset[str] = frozenset()
 
@@ -105,3 +106,28 @@ def test_the_length_of_a_first_response_is_left_to_envoy_save_where_no_body_is_s
 
     assert first_headers(headers, b"body") == ()
     assert first_headers(headers, b"") == headers
+
+
+def test_the_length_of_a_large_body_is_left_to_the_reply_too() -> None:
+    headers: Fields = (("content-length", b"300000"), ("etag", b"x"))
+    body = HeldBody((b"a" * 200_000, b"b" * 100_000))
+
+    assert replay_headers(Record(200, headers, body, (), b"f" * 32)) == (
+        *(("etag", b"x"), ("idempotent-replayed", b"true")),
+    )
+    assert first_headers(headers, body) == (("etag", b"x"),)
+
+
+@pytest.mark.parametrize(
+    ("fields", "http", "call"),
+    [
+        ((), True, True),
+        ((("link", b"<a>"), ("link", b"<b>"), ("set-cookie", b"a=1")), True, True),
+        ((("set-cookie", b"a=1"), ("set-cookie", b"b=2")), False, True),
+    ],
+    ids=["nothing", "one cookie", "two cookies"],
+)
+def test_only_several_cookies_keep_a_reply_over_http_from_being_streamed(
+    fields: Fields, http: bool, call: bool
+) -> None:
+    assert (may_stream(fields, to_call=False), may_stream(fields, to_call=True)) == (http, call)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from sidecar.idempotency.body import PIECE_BYTES, HeldBody
 from sidecar.idempotency.outcome import Origin
 from sidecar.origin.call import OriginAnswer, OriginCall
 from sidecar.origin.errors import DeadlineError, MayHaveBeenSentError
@@ -80,6 +81,23 @@ async def test_an_answer_over_the_limit_is_read_to_its_end_and_let_go(tmp_path: 
 
     assert (await answered(tmp_path, head + b"x" * 100_001, large)).body is None
     assert (await answered(tmp_path, head + b"x" * 100_001, fitting)).body == b"x" * 100_001
+
+
+@pytest.mark.parametrize("chunked", [False, True], ids=["sized", "chunked"])
+async def test_a_large_answer_is_kept_in_pieces(tmp_path: Path, chunked: bool) -> None:
+    sent = bytes(range(256)) * 3000
+    framing = b"transfer-encoding: chunked" if chunked else b"content-length: %d" % len(sent)
+    parts = [sent[start : start + 50_000] for start in range(0, len(sent), 50_000)]
+    body = b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in (*parts, b"")) if chunked else sent
+    head = b"HTTP/1.1 200 OK\r\n" + framing + b"\r\n\r\n"
+
+    answer = await answered(tmp_path, head + body, call(max_response_body=len(sent)))
+
+    assert isinstance(answer.body, HeldBody)
+    assert b"".join(answer.body.pieces) == sent
+    assert answer.body.count == -(-len(sent) // PIECE_BYTES)
+    over = await answered(tmp_path, head + body, call(max_response_body=len(sent) - 1))
+    assert over.body is None
 
 
 async def test_an_answer_over_the_limit_that_stops_short_is_not_complete(tmp_path: Path) -> None:

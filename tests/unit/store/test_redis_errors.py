@@ -35,7 +35,7 @@ SECRET = "hunter2"
             NoPermissionError(SECRET),
             (
                 "the user may not do this; "
-                "it needs EVALSHA, EVAL, SET, SUBSCRIBE, UNSUBSCRIBE and what the scripts call"
+                "it needs EVALSHA, EVAL, SET, GET, EXISTS, SUBSCRIBE, UNSUBSCRIBE and what the scripts call"
             ),
         ),
         (ResponseError(f"MISCONF {SECRET}"), "the server answered MISCONF"),

@@ -28,7 +28,7 @@ def test_a_transition_says_what_it_takes_returns_and_why_it_is_safe(script: Scri
 
 
 @every_script
-def test_a_transition_touches_one_key_and_no_clock_but_the_servers(script: Script) -> None:
+def test_a_transition_touches_one_entry_and_no_clock_but_the_servers(script: Script) -> None:
     assert set(re.findall(r"KEYS\[(\d)\]", script.text)) == {"1"}
     assert not re.findall(r"\bos\.|math\.random", script.text)
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from sidecar.exchange.effects import Complete, MarkUnknown, Release, SettleEffect
+from sidecar.idempotency.body import HeldBody
 from sidecar.idempotency.claim import Claim, Claimed, Recorded, Unknown, UnknownPolicy, UnknownReason
 from sidecar.idempotency.record import Record
 from sidecar.store.memory import MemoryStore
@@ -283,6 +284,17 @@ async def test_over_the_bytes_the_oldest_are_dropped_and_only_records_count(benc
     await bench.finish()
     assert [end.claim_id for end in bench.ended[4:]] == ["id"]
     assert {claim_id for claim_id, _ in bench.store.tried} == {"id"}
+
+
+async def test_the_pieces_of_a_large_body_count_as_its_bytes(bench: Bench) -> None:
+    bench.store.back_at = 1000.0
+    bench.repeats = bench.repeating(most_bytes=100)
+    large = Complete(CLAIM, replace(RECORD, headers=(), trailers=(), body=HeldBody((b"a" * 60, b"b" * 40))))
+    bench.repeats.add(large)
+    assert bench.repeats._bytes == 100
+    bench.repeats.add(numbered(1))
+    assert [end.claim_id for end in bench.ended] == [CLAIM.id]
+    await bench.repeats.drain(0)
 
 
 async def test_releases_of_claims_that_were_never_answered_push_nothing_else_out(bench: Bench) -> None:

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections import deque
+from collections.abc import Callable
 from typing import Protocol
 
 from sidecar.extproc.transport.native import frames
@@ -45,6 +46,7 @@ class AnsweringHalf(ABC):
         "_queue",
         "_queued",
         "_send_window",
+        "_told",
         "answered_in",
         "peer_done",
         "stream_id",
@@ -64,6 +66,8 @@ class AnsweringHalf(ABC):
         self._queued = 0
         self._over = False
         self._end = b""
+        self._told: Callable[[], None] | None = None
+        """Wants to know when there is room."""
 
     @abstractmethod
     def resume(self) -> None:
@@ -84,6 +88,21 @@ class AnsweringHalf(ABC):
         outlet.window -= size
         outlet.frames_sent += 1
         outlet.write(frames.message_frame(self.stream_id, message))
+
+    def when_writable(self, told: Callable[[], None]) -> None:
+        """See `port.Stream.when_writable`."""
+        if not self._over:
+            self._told = told
+            self.look_for_room()
+
+    def look_for_room(self) -> None:
+        """Tell whoever asked for room if there is: on the stream (`resume` looks again), in the socket."""
+        told = self._told
+        if told is None or self._over or self._queued > self._limits.queued_answers:
+            return
+        if self._outlet.has_room_for(self):
+            self._told = None
+            told()
 
     def widen(self, increment: int) -> None:
         """The peer makes room on the stream, or by its settings takes some back.

@@ -80,6 +80,14 @@ class Connection:
             self.closing = True
         return self._outlet.take()
 
+    def congest(self) -> None:
+        """The socket takes nothing more for now."""
+        self._outlet.congest()
+
+    def relieve(self) -> None:
+        """The socket takes more."""
+        self._outlet.relieve()
+
     def lost(self) -> None:
         """The socket is gone."""
         self.closing = True
@@ -203,8 +211,10 @@ class Connection:
         if stream_id:
             raise H2ConnectionError(ErrorCode.PROTOCOL_ERROR, "SETTINGS on a stream")
         if not flags & frames.ACK:
-            settings.apply(payload, self._outlet, self._calls)
+            # First, so that what a wider window lets out comes behind it: a client may hold the server to the
+            # old window until it reads this (RFC 9113 §6.5.3), and gRPC's C core does.
             self._outlet.write(frames.frame(frames.SETTINGS, frames.ACK, 0))
+            settings.apply(payload, self._outlet, self._calls)
         elif payload:
             raise H2ConnectionError(ErrorCode.FRAME_SIZE_ERROR, "an acknowledgement with settings")
         else:

@@ -61,6 +61,7 @@ class ConnectionProtocol(asyncio.Protocol):
     def pause_writing(self) -> None:
         """The peer does not take what is written: read nothing that would have to be answered."""
         if not self._closing:
+            self.connection.congest()
             self._transport.pause_reading()
             self._cut = self._loop.call_later(self._limits.stalled_s, self.cut_off)
 
@@ -69,6 +70,7 @@ class ConnectionProtocol(asyncio.Protocol):
         if not self._closing:
             self._spare()
             self._transport.resume_reading()
+            self.connection.relieve()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """See `asyncio.BaseProtocol`."""

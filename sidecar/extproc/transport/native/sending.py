@@ -21,7 +21,9 @@ class Outlet:
     __slots__ = (
         "_block_prefix",
         "_blocked",
+        "_congested",
         "_pending",
+        "_waiting",
         "_wake",
         "_woken",
         "busy",
@@ -38,6 +40,8 @@ class Outlet:
         self._pending: list[bytes] = []
         self._block_prefix = TABLE_OFF
         self._blocked: dict[AnsweringHalf, None] = {}
+        self._congested = False
+        self._waiting: dict[AnsweringHalf, None] = {}
         self.busy = False
         self.window = frames.DEFAULT_WINDOW
         self.stream_window = frames.DEFAULT_WINDOW
@@ -69,6 +73,23 @@ class Outlet:
         data = b"".join(pending)
         pending.clear()
         return data
+
+    def congest(self) -> None:
+        """The socket takes nothing more for now; what is written all the same lies in memory."""
+        self._congested = True
+
+    def relieve(self) -> None:
+        """The socket takes more: tell the streams that asked for it."""
+        self._congested = False
+        waiting, self._waiting = self._waiting, {}
+        for stream in waiting:
+            stream.look_for_room()
+
+    def has_room_for(self, stream: "AnsweringHalf") -> bool:
+        """Whether the socket takes more; where it does not, the stream looks again once it does."""
+        if self._congested:
+            self._waiting[stream] = None
+        return not self._congested
 
     def headers(self, stream_id: int, block: bytes, *, end_stream: bool = False) -> None:
         """Send a field block."""

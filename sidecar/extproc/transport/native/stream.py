@@ -45,12 +45,13 @@ class NativeStream(AnsweringHalf):
     """One stream, as its handler sees it (`port.Stream`) and as its connection does.
 
     A handler is called only while the connection reads, or settles what has ended; never from within `send`,
-    `fail` or `finish`.
+    `fail` or `finish`. Who asked for room is told while the connection reads, or when the socket takes more.
     """
 
     __slots__ = (
         "_content_left",
         "_large",
+        "_paused",
         "_reader",
         "_receive_window",
         "_timer",
@@ -69,6 +70,7 @@ class NativeStream(AnsweringHalf):
         self._content_left = head.content_length
         self._receive_window = self._limits.stream_window
         self._large = False
+        self._paused = False
         self._timer: Timer | None = None
 
     # --- Called by the handler
@@ -86,6 +88,16 @@ class NativeStream(AnsweringHalf):
             return
         self._stop()
         self._finish_with(trailers(status, detail) if detail or status else OK_TRAILERS)
+
+    def pause_reading(self) -> None:
+        """See `port.Stream.pause_reading`."""
+        self._paused = True
+
+    def resume_reading(self) -> None:
+        """See `port.Stream.resume_reading`."""
+        self._paused = False
+        if not self._over:
+            self._deliver_held()
 
     # --- Called by the connection: what the peer sent
 
@@ -107,7 +119,7 @@ class NativeStream(AnsweringHalf):
         if self._over:
             return
         message = self._reader.whole(content)
-        if message is None or self._queued > self._limits.queued_answers:
+        if message is None or self._paused or self._queued > self._limits.queued_answers:
             self._reader.feed(content)
             self._deliver_held()
         else:
@@ -130,8 +142,7 @@ class NativeStream(AnsweringHalf):
 
     def half_closed(self) -> None:
         """End it, well as a rule, once all of its messages have been taken."""
-        held_back = self._reader.held and self._queued > self._limits.queued_answers
-        if self._over or held_back:
+        if self._over or (self._reader.held and self._is_held_up):
             return
         if self._reader.held:
             self.finish(Status.INTERNAL, "the stream ended in the middle of a message")
@@ -154,6 +165,7 @@ class NativeStream(AnsweringHalf):
         self._pump()
         if not self._over:
             self._deliver_held()
+        self.look_for_room()
 
     def admitted(self) -> None:
         """There is room for the message under way (`LargeMessages`)."""
@@ -175,6 +187,11 @@ class NativeStream(AnsweringHalf):
 
     # --- Messages
 
+    @property
+    def _is_held_up(self) -> bool:
+        """Whether no message is handed over: nobody wants one, or the peer does not take the answers."""
+        return self._paused or self._queued > self._limits.queued_answers
+
     def _deliver(self, message: bytes) -> None:
         try:
             self.handler.on_message(message)
@@ -185,7 +202,7 @@ class NativeStream(AnsweringHalf):
     def _deliver_held(self) -> None:
         """Give the handler what has come, as far as the peer takes the answers."""
         reader = self._reader
-        while not self._over and self._queued <= self._limits.queued_answers:
+        while not self._over and not self._is_held_up:
             message = reader.take()
             if message is None:
                 break
@@ -208,7 +225,7 @@ class NativeStream(AnsweringHalf):
 
     def _make_room(self) -> None:
         """Let the peer send what completes the message under way, or as much again as the window holds."""
-        if self._over or self._queued > self._limits.queued_answers:
+        if self._over or self._is_held_up:
             return
         size, window = self._reader.size, self._limits.stream_window
         if size > window:

@@ -314,6 +314,21 @@ def test_a_handler_is_not_called_again_for_a_message_that_its_own_answer_makes_r
     assert not scene.told[0].reentered
 
 
+def test_a_paused_stream_gets_no_window_and_hands_over_everything_in_order_when_it_goes_on() -> None:
+    scene = Scene(lambda stream, _: stream.pause_reading()).greet({4: 0})
+    message = framed(b"x" * 8187)
+
+    sent = scene.feed(scene.headers(1), *([data(1, message)] * 7))
+    assert windows(sent) == []
+    assert len(scene.told[0].messages) == 1
+
+    scene.told[0].stream.resume_reading()  # and is paused again by each message
+    assert len(scene.told[0].messages) == 2
+    for _ in range(5):
+        scene.told[0].stream.resume_reading()
+    assert len(scene.told[0].messages) == 7
+
+
 def test_a_peer_that_asks_for_more_than_it_takes_loses_its_connection() -> None:
     scene = Scene(lambda stream, _: stream.send(b"x" * 1000), Limits(unsent=10_000)).greet({4: 0})
 
@@ -333,3 +348,82 @@ def test_what_a_stream_had_queued_is_forgotten_with_it() -> None:
 
     assert not scene.connection.closing
     assert scene.connection._outlet.queued == 0
+
+
+# --- Room for whoever has much to send
+
+
+def test_what_a_wider_window_lets_out_comes_behind_the_acknowledgement_of_the_settings() -> None:
+    scene = Scene(lambda stream, message: stream.send(message)).greet({4: 70_000})
+    scene.feed(scene.headers(1), *in_frames(1, framed(b"x" * 60_000)))
+    scene.feed(*in_frames(1, framed(b"y" * 60_000)))
+
+    sent = scene.feed(SettingsFrame(0, settings={4: 140_000}))
+
+    assert isinstance(sent[0], SettingsFrame)
+    assert "ACK" in sent[0].flags
+    assert len(content(sent[1:], 1)) == 2 * 60_005 - 70_000
+
+
+def test_whoever_asks_for_room_is_told_when_little_enough_of_a_stream_is_queued() -> None:
+    scene = Scene(silent, Limits(queued_answers=1000)).greet({4: 0})
+    scene.call(1, b"first")
+    told: list[str] = []
+    stream = scene.told[0].stream
+    stream.send(b"x" * 2000)
+
+    stream.when_writable(lambda: told.append("room"))
+    scene.feed(window(1, 1000))
+    assert told == []
+    scene.feed(window(1, 5))
+    assert told == ["room"]
+    scene.feed(window(1, 1000))
+    assert told == ["room"]
+
+
+def test_whoever_asks_for_room_while_the_socket_takes_nothing_is_told_when_it_does() -> None:
+    scene = Scene(silent).greet()
+    scene.call(1, b"first")
+    scene.call(3, b"first")
+    told: list[int] = []
+
+    scene.connection.congest()
+    for number, told_of in enumerate(scene.told):
+        told_of.stream.when_writable(lambda number=number: told.append(number))  # type: ignore[misc]  # a default binds
+    assert told == []
+    scene.connection.relieve()
+    assert told == [0, 1]
+    scene.connection.relieve()
+    assert told == [0, 1]
+
+
+def test_a_stream_that_lacks_both_is_told_when_it_has_both() -> None:
+    scene = Scene(silent, Limits(queued_answers=1000)).greet({4: 0})
+    scene.call(1, b"first")
+    told: list[str] = []
+    stream = scene.told[0].stream
+    stream.send(b"x" * 2000)
+    scene.connection.congest()
+
+    stream.when_writable(lambda: told.append("room"))
+    scene.connection.relieve()
+    assert told == []
+    scene.connection.congest()
+    scene.feed(window(1, 2005))
+    assert told == []
+    scene.connection.relieve()
+    assert told == ["room"]
+
+
+def test_of_a_stream_that_is_over_nobody_is_told() -> None:
+    scene = Scene(silent).greet()
+    scene.call(1, b"first")
+    told: list[str] = []
+    scene.connection.congest()
+    scene.told[0].stream.when_writable(lambda: told.append("room"))
+
+    scene.feed(reset(1))
+    scene.connection.relieve()
+    scene.told[0].stream.when_writable(lambda: told.append("late"))
+
+    assert told == []

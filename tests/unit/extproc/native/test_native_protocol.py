@@ -138,6 +138,19 @@ async def test_a_peer_that_takes_nothing_is_not_read_until_it_does() -> None:
     assert transport.calls == ["pause_reading", "resume_reading"]
 
 
+async def test_whoever_asks_for_room_waits_for_the_socket() -> None:
+    protocol, _, scene = opened(lambda _stream, _message: None)
+    protocol.data_received(scene.headers(1).serialize() + data(1, framed(b"one")).serialize())
+    told: list[str] = []
+
+    protocol.pause_writing()
+    scene.told[0].stream.when_writable(lambda: told.append("room"))
+    assert told == []
+    protocol.resume_writing()
+
+    assert told == ["room"]
+
+
 async def test_a_connection_that_gives_up_closes_its_way_out_and_reads_on() -> None:
     protocol, transport, _ = opened()
     protocol.pause_writing()
