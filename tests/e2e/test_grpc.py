@@ -246,14 +246,30 @@ def test_a_response_of_another_http_status_is_judged_by_that(
     assert upstream.times(path) == executions
 
 
+def test_a_response_without_a_status_leaves_the_outcome_unknown(
+    strange: tuple[Upstream, Up], key: str
+) -> None:
+    upstream, up = strange
+    upstream.script = lambda _: HttpAnswer(
+        200, [("content-type", "application/grpc")], [ONE_MESSAGE], sized=False
+    )
+    path = f"/unary/call-{uuid.uuid4().hex}"
+
+    with grpc_client(up.url) as client:
+        first, retry = (client.unary(path, key) for _ in range(2))
+
+    assert (first.code, first.problem) == (Code.UNKNOWN, "")
+    assert (retry.code, retry.problem) == (Code.FAILED_PRECONDITION, "outcome-unknown")
+    assert upstream.times(path) == 1
+
+
 @pytest.mark.parametrize(
     "answer",
     [
         HttpAnswer(404, [("content-type", "text/html"), ("x-i", "1")], [b"<p>what?</p>"]),
-        HttpAnswer(200, [("content-type", "application/grpc")], [ONE_MESSAGE], sized=False),
         HttpAnswer(200, [("content-type", "application/grpc")], [ONE_MESSAGE], [("grpc-status", "0")]),
     ],
-    ids=["a page", "no grpc-status", "a content-length"],
+    ids=["a page", "a content-length"],
 )
 def test_a_response_that_no_grpc_server_gives_is_given_again_as_it_was(
     strange: tuple[Upstream, Up], key: str, answer: HttpAnswer
