@@ -12,9 +12,9 @@ from sidecar.config.errors import ConfigError
 from sidecar.config.kinds import one_of
 from sidecar.config.loading import Settings, load
 from sidecar.envoyconf.inputs import EnvoyInputs, SidecarTls, Upstream
+from sidecar.envoyconf.version import NEWEST, EnvoyVersion
 
 _FORMATS = ("bootstrap", "filter")
-_VERSION = "1.40"
 
 
 def envoy_config(  # noqa: PLR0913, PLR0917 - an argument is an option of the command line here
@@ -63,13 +63,15 @@ def envoy_config(  # noqa: PLR0913, PLR0917 - an argument is an option of the co
             show_default=False,
         ),
     ] = None,
-    envoy_version: Annotated[str, typer.Option(metavar="VERSION", help="The Envoy it is for.")] = _VERSION,
+    envoy_version: Annotated[
+        str, typer.Option(metavar="VERSION", help="The Envoy it is for: 1.36 to 1.40, or a release of one.")
+    ] = str(NEWEST),
 ) -> None:
     """Print the Envoy configuration for a sidecar configuration, as YAML.
 
     Render it again when the policies or the sidecar's endpoints change.
     """
-    _check_usage(output, upstream, envoy_version)
+    version = _check_usage(output, upstream, envoy_version)
     try:
         settings = load(config, os.environ)
     except ConfigError as error:
@@ -82,7 +84,7 @@ def envoy_config(  # noqa: PLR0913, PLR0917 - an argument is an option of the co
     }
     try:
         sidecar_tls = _sidecar_tls(settings, tls_options)
-        text = _render(settings, output, upstream, listen, sidecar_tls)
+        text = _render(settings, output, upstream, listen, sidecar_tls, version)
     except ValueError as error:
         raise misused(str(error)) from None
     typer.echo(text, nl=False)
@@ -98,13 +100,21 @@ def endpoints(settings: Settings) -> tuple[str, ...]:
     return tuple(endpoint.reachable.address for endpoint in workers)
 
 
-def _check_usage(output: str, upstream: str | None, envoy_version: str) -> None:
+def _check_usage(output: str, upstream: str | None, envoy_version: str) -> EnvoyVersion:
+    """The version that is meant, where everything else is well."""
     if output not in _FORMATS:
         raise misused(f"--format {output} is not available; allowed: {' or '.join(_FORMATS)}")
-    if envoy_version != _VERSION and not envoy_version.startswith(f"{_VERSION}."):
-        raise misused(f"--envoy-version {envoy_version} is not available; allowed: {_VERSION}")
     if output == "bootstrap" and upstream is None:
         raise misused("--format bootstrap needs --upstream; allowed: a URL such as http://127.0.0.1:3000")
+    return read_version(envoy_version)
+
+
+def read_version(text: str) -> EnvoyVersion:
+    """The version that `--envoy-version` names; ends the command where it names none that is supported."""
+    try:
+        return EnvoyVersion.parse(text)
+    except ValueError as error:
+        raise misused(f"--envoy-version {error}") from None
 
 
 def _sidecar_tls(settings: Settings, options: Mapping[str, str | None]) -> SidecarTls | None:
@@ -125,8 +135,13 @@ def _sidecar_tls(settings: Settings, options: Mapping[str, str | None]) -> Sidec
     return SidecarTls(ca, certificate, key, name)
 
 
-def _render(
-    settings: Settings, output: str, upstream: str | None, listen: str, sidecar_tls: SidecarTls | None
+def _render(  # noqa: PLR0913, PLR0917 - what the options say
+    settings: Settings,
+    output: str,
+    upstream: str | None,
+    listen: str,
+    sidecar_tls: SidecarTls | None,
+    version: EnvoyVersion,
 ) -> str:
     # Envoy's types take most of a second to load, which the other commands need not wait for.
     from sidecar.envoyconf.bootstrap import render_bootstrap  # noqa: PLC0415 - see above
@@ -140,5 +155,6 @@ def _render(
         upstream=None if upstream is None else Upstream.parse(upstream),
         origin=settings.origin.url,
         sidecar_tls=sidecar_tls,
+        envoy_version=version,
     )
     return render_bootstrap(inputs) if output == "bootstrap" else render_filter(inputs)

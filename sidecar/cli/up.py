@@ -52,7 +52,9 @@ def up(  # noqa: PLR0913, PLR0917 - an argument is an option of the command line
     ] = None,
     envoy: Annotated[
         Path | None,
-        typer.Option(metavar="PATH", help="An Envoy 1.40 of your own.", show_default="the embedded one"),
+        typer.Option(
+            metavar="PATH", help="An Envoy of your own, 1.36 to 1.40.", show_default="the embedded one"
+        ),
     ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Say that it is ready as one JSON object on stdout.")

@@ -16,6 +16,7 @@ from envoy_data_plane.google.protobuf import Any, Struct
 
 from sidecar.envoyconf.addresses import UnixAddress
 from sidecar.envoyconf.connections import connection_manager
+from sidecar.envoyconf.filter import version_option
 from sidecar.envoyconf.inputs import EnvoyInputs, Upstream
 from sidecar.envoyconf.origin_listener import origin_listener
 from sidecar.envoyconf.sidecar_cluster import sidecar_cluster
@@ -24,8 +25,8 @@ from sidecar.envoyconf.upstream_cluster import upstream_cluster
 
 _MAX_CLIENT_CONNECTIONS = 10_000
 _HEADER = """
-An Envoy 1.40 with the idempotency filter in front of one upstream.
-Made by: idempotency-sidecar envoy-config --format bootstrap. Change the policies in the sidecar's own
+An Envoy {version} with the idempotency filter in front of one upstream.
+Made by: idempotency-sidecar envoy-config --format bootstrap{option}. Change the policies in the sidecar's own
 configuration and render it again, for Envoy and the sidecar have to agree on them.
 Yours to change: the listener's address, and the endpoints of the clusters.
 A listener idempotency_origin, where it is there, is the sidecar's alone: what arrives there executes, so keep
@@ -42,7 +43,8 @@ def render_bootstrap(inputs: EnvoyInputs) -> str:
     """
     if inputs.upstream is None:
         raise ValueError("a bootstrap needs an upstream, such as http://127.0.0.1:3000")
-    return to_yaml(_HEADER, plain(_bootstrap(inputs, inputs.upstream)))
+    header = _HEADER.format(version=inputs.envoy_version, option=version_option(inputs.envoy_version))
+    return to_yaml(header, plain(_bootstrap(inputs, inputs.upstream)))
 
 
 def _bootstrap(inputs: EnvoyInputs, upstream: Upstream) -> Bootstrap:

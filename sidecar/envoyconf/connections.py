@@ -12,7 +12,7 @@ from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v
     HttpConnectionManagerServerHeaderTransformation,
 )
 
-from sidecar.envoyconf.filter import enabled_by_header, idempotency_filter
+from sidecar.envoyconf.filter import enabled_by_header, idempotency_filters
 from sidecar.envoyconf.inputs import EnvoyInputs, Upstream
 from sidecar.envoyconf.routing import request_id, router, routes
 from sidecar.envoyconf.timing import stream_idle_ms
@@ -43,7 +43,7 @@ def connection_manager(inputs: EnvoyInputs, upstream: Upstream) -> HttpConnectio
     return HttpConnectionManager(
         stat_prefix="ingress",
         route_config=routes("ingress", upstream, enabled),
-        http_filters=[idempotency_filter(inputs, disabled=bool(enabled)), router()],
+        http_filters=[*idempotency_filters(inputs, disabled=bool(enabled)), router()],
         http_protocol_options=Http1ProtocolOptions(enable_trailers=True),
         http2_protocol_options=_http2(),
         server_header_transformation=HttpConnectionManagerServerHeaderTransformation.PASS_THROUGH,

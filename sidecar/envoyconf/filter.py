@@ -17,9 +17,6 @@ from envoy_data_plane.envoy.extensions.common.matching.v3 import (
 )
 from envoy_data_plane.envoy.extensions.filters.http.ext_proc.v3 import (
     ExternalProcessor,
-    ProcessingMode,
-    ProcessingModeBodySendMode,
-    ProcessingModeHeaderSendMode,
 )
 from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v3 import HttpFilter
 from envoy_data_plane.envoy.extensions.retry.host.previous_hosts.v3 import PreviousHostsPredicate
@@ -27,11 +24,14 @@ from envoy_data_plane.envoy.type.v3 import HttpStatus, StatusCode
 from envoy_data_plane.google.protobuf import Any
 
 from sidecar.envoyconf.inputs import EnvoyInputs
+from sidecar.envoyconf.lengths import lengths_kept
 from sidecar.envoyconf.matcher import skip_matcher
+from sidecar.envoyconf.modes import processing_mode
 from sidecar.envoyconf.origin_listener import origin_listener
 from sidecar.envoyconf.sidecar_cluster import SIDECAR_CLUSTER, sidecar_cluster
 from sidecar.envoyconf.timing import max_message_timeout_ms, message_timeout_ms, stream_idle_ms
 from sidecar.envoyconf.typed import Plain, milliseconds, plain, to_yaml
+from sidecar.envoyconf.version import NEWEST, EnvoyVersion
 from sidecar.exchange.core import ATTEMPT
 from sidecar.idempotency.policy import Mode
 
@@ -51,11 +51,11 @@ in a hundred million does.
 """
 _BACK_OFF_MS = 5  # at most, before the other worker is tried; Envoy's default is 1 s
 _HEADER = """
-The idempotency filter and its cluster, for Envoy 1.40, to be pasted into a configuration.
-Made by: idempotency-sidecar envoy-config --format filter. Render it again when the policies change:
+The idempotency filter and its cluster, for Envoy {version}, to be pasted into a configuration.
+Made by: idempotency-sidecar envoy-config --format filter{option}. Render it again when the policies change:
 the matcher lets requests that need no sidecar pass without a stream, and has to know which those are.
 
-http_filters: put the entry after authentication, right before envoy.filters.http.router.
+http_filters: put {entries} after authentication, right before envoy.filters.http.router.
 clusters:     put the entry among static_resources.clusters; its endpoints are the sidecar's workers.
 
 What the rest of the configuration has to keep, for a key to be executed at most once:
@@ -93,10 +93,15 @@ def render_filter(inputs: EnvoyInputs) -> str:
     Each stands under the key where it belongs.
     """
     entries: dict[str, list[Plain]] = {
-        "http_filters": [plain(idempotency_filter(inputs))],
+        "http_filters": [plain(each) for each in idempotency_filters(inputs)],
         "clusters": [plain(sidecar_cluster(inputs.endpoint_addresses, inputs.sidecar_tls))],
     }
-    header = _HEADER.format(idle=f"{stream_idle_ms(inputs.policies) // 1000}s")
+    header = _HEADER.format(
+        version=inputs.envoy_version,
+        option=version_option(inputs.envoy_version),
+        entries="the entry" if len(entries["http_filters"]) == 1 else "all entries, in this order,",
+        idle=f"{stream_idle_ms(inputs.policies) // 1000}s",
+    )
     if inputs.origin_address is not None:
         header += _ORIGIN_HEADER
         theirs = replace(inputs, upstream=None)  # its routes are those of a configuration that we do not know
@@ -104,8 +109,21 @@ def render_filter(inputs: EnvoyInputs) -> str:
     return to_yaml(header, entries)
 
 
-def idempotency_filter(inputs: EnvoyInputs, *, disabled: bool = False) -> HttpFilter:
-    """The entry for `http_filters`; where it is `disabled`, routes enable it (see `enabled_by_header`)."""
+def version_option(version: EnvoyVersion) -> str:
+    """How the command line asks for this version, as it follows other options; nothing for the newest."""
+    return "" if version == NEWEST else f" --envoy-version {version}"
+
+
+def idempotency_filters(inputs: EnvoyInputs, *, disabled: bool = False) -> list[HttpFilter]:
+    """The entries for `http_filters`.
+
+    Where the one of the sidecar is `disabled`, routes enable it (see `enabled_by_header`).
+    """
+    own = _idempotency_filter(inputs, disabled=disabled)
+    return [own] if inputs.envoy_version.keeps_lengths else lengths_kept(own)
+
+
+def _idempotency_filter(inputs: EnvoyInputs, *, disabled: bool) -> HttpFilter:
     inner = TypedExtensionConfig(name="envoy.filters.http.ext_proc", typed_config=Any.pack(_ext_proc(inputs)))
     matched = ExtensionWithMatcher(extension_config=inner, xds_matcher=skip_matcher(inputs.policies))
     return HttpFilter(name=_FILTER, typed_config=Any.pack(matched), disabled=disabled)
@@ -127,23 +145,22 @@ def enabled_by_header(inputs: EnvoyInputs) -> dict[str, dict[str, Any]]:
 
 
 def _ext_proc(inputs: EnvoyInputs) -> ExternalProcessor:
-    """The processor: asked about request headers only, until its answer says what else it wants to see.
+    """The processor, in the modes of `modes.processing_mode`.
 
-    Response headers stay off: with them on, Envoy's own replies to requests that never met the filter would
-    open streams. An exchange without a decision fails with 503, it never passes undecided. The default
+    An exchange without a decision fails with 503, it never passes undecided. The default
     mutation rules suffice: the sidecar sets and removes headers of its own, none of the system's.
     """
     return ExternalProcessor(
         grpc_service=_grpc_service(len(inputs.endpoints)),
         failure_mode_allow=False,
-        processing_mode=_base_mode(),
+        processing_mode=processing_mode(inputs.envoy_version),
         response_attributes=_RESPONSE_ATTRIBUTES,
         message_timeout=milliseconds(message_timeout_ms(inputs.store_timeout_ms)),
         stat_prefix="idempotency",
         max_message_timeout=milliseconds(max_message_timeout_ms(inputs.policies, inputs.store_timeout_ms)),
-        allow_mode_override=True,
+        allow_mode_override=inputs.envoy_version.reads_held_bodies,
         status_on_error=HttpStatus(code=StatusCode.ServiceUnavailable),
-        allow_content_length_header=True,
+        allow_content_length_header=inputs.envoy_version.keeps_lengths,
     )
 
 
@@ -170,14 +187,3 @@ def _grpc_service(workers: int) -> GrpcService:
         host_selection_retry_max_attempts=_HOST_SELECTIONS,
     )
     return GrpcService(envoy_grpc=client, retry_policy=again)
-
-
-def _base_mode() -> ProcessingMode:
-    return ProcessingMode(
-        request_header_mode=ProcessingModeHeaderSendMode.SEND,
-        response_header_mode=ProcessingModeHeaderSendMode.SKIP,
-        request_body_mode=ProcessingModeBodySendMode.NONE,
-        response_body_mode=ProcessingModeBodySendMode.NONE,
-        request_trailer_mode=ProcessingModeHeaderSendMode.SKIP,
-        response_trailer_mode=ProcessingModeHeaderSendMode.SKIP,
-    )

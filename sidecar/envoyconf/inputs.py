@@ -14,6 +14,7 @@ from sidecar.envoyconf.addresses import (
     parse_origin,
     parse_tcp,
 )
+from sidecar.envoyconf.version import NEWEST, EnvoyVersion
 from sidecar.idempotency.policy import Execution, Mode, Policies
 
 _URL = re.compile(r"(?P<scheme>[a-z0-9]+)://(?P<authority>[^/?#@]+)/?")
@@ -122,6 +123,7 @@ class EnvoyInputs:
             a policy is detached. On a unix socket or the loopback it is a listener of this Envoy, unless it
             is the upstream itself.
         sidecar_tls: Envoy's side of mutual TLS with the workers; None: in the clear. Not for unix sockets.
+        envoy_version: The Envoy that is to take the configuration.
         admin_path: Unix socket of Envoy's own admin interface; None leaves it out (bootstrap only).
 
     Raises:
@@ -137,6 +139,7 @@ class EnvoyInputs:
     admin_path: str | None = None
     origin: str | None = None
     sidecar_tls: SidecarTls | None = None
+    envoy_version: EnvoyVersion = NEWEST
 
     def __post_init__(self) -> None:
         """Refuse what could not be rendered, before anything is."""

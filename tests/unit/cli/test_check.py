@@ -63,6 +63,7 @@ def test_a_machine_gets_a_good_file_as_one_object() -> None:
         "file": f"{GOOD}/minimal.yaml",
         "policies": ["default"],
         "problems": [],
+        "warnings": [],
     }
 
 
@@ -93,6 +94,61 @@ def test_the_environment_counts_as_it_would_for_the_server(monkeypatch: pytest.M
     assert result.stderr.startswith(
         'IDEMPOTENCY__SERVER__WORKERS: server.workers: "many" is not a whole number; '
     )
+
+
+CALLS = """
+policies:
+  - {name: calls, match: {paths: ["/bank.Payments/*"]}, outcomes: {"grpc:ABORTED": release}}
+  - {name: lookups, match: {methods: [HEAD]}}
+  - {name: orders, match: {paths: ["/orders/**"]}}
+  - {name: unused, mode: off}
+"""
+
+
+@pytest.fixture
+def calls(tmp_path: Path) -> str:
+    file = tmp_path / "calls.yaml"
+    file.write_text(CALLS)
+    return str(file)
+
+
+def test_a_policy_that_is_of_no_use_with_an_old_envoy_is_a_problem_and_one_that_is_in_part_a_warning(
+    calls: str,
+) -> None:
+    result = run(calls, "--envoy-version", "1.36")
+
+    assert result.exit_code == 1
+    warning, grpc, head, summary = result.stderr.splitlines()
+    assert warning.startswith(
+        f"warning: {calls}: policies[2]: orders: Envoy 1.36 cannot replay gRPC calls, and "
+    )
+    assert grpc.startswith(f"{calls}: policies[0]: calls: Envoy 1.36 cannot replay gRPC calls: a retry gets ")
+    assert grpc.endswith("; allowed: an Envoy 1.37 or newer, or a policy without them")
+    assert head.startswith(f"{calls}: policies[1]: lookups: Envoy 1.36 cannot replay answers to HEAD: ")
+    assert summary == f"{calls}: 2 problems"
+
+
+def test_warnings_alone_leave_the_answer_a_yes() -> None:
+    result = run(f"{GOOD}/minimal.yaml", "--envoy-version", "1.36.4", "--json")
+
+    assert result.exit_code == 0
+    answer = json.loads(result.stdout)
+    assert (answer["ok"], answer["problems"]) == (True, [])
+    assert [warning["field"] for warning in answer["warnings"]] == ["policies[0]"]
+
+
+@pytest.mark.parametrize("version", ["1.37", "1.38.3", "1.39", "1.40"])
+def test_the_others_do_all_that_a_policy_can_ask_for(version: str, calls: str) -> None:
+    result = run(calls, "--envoy-version", version)
+
+    assert (result.exit_code, result.stderr) == (0, "")
+
+
+def test_an_envoy_that_is_not_supported_is_a_usage_error(calls: str) -> None:
+    result = run(calls, "--envoy-version", "1.35")
+
+    assert result.exit_code == 2
+    assert result.stderr.startswith("--envoy-version 1.35 is not available; allowed: 1.36, ")
 
 
 def test_no_file_at_all_is_a_usage_error() -> None:

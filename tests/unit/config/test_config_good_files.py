@@ -7,6 +7,7 @@ import pytest
 from sidecar.config.endpoint import Endpoint, HostPort
 from sidecar.config.loading import Settings, load
 from sidecar.config.server_schema import DEFAULT_TRANSPORT
+from sidecar.idempotency.body import LARGEST_BODY_BYTES
 from sidecar.idempotency.claim import UnknownPolicy
 from sidecar.idempotency.outcome import Outcome
 from sidecar.idempotency.patterns import HostPattern, PathPattern
@@ -104,7 +105,7 @@ def test_every_field_of_a_policy_reaches_the_domain() -> None:
                 ttl_ms=365 * 86_400_000,
                 outcomes=settings.policies.policies[0].outcomes,
                 max_request_body=1 << 30,
-                max_response_body=16 << 20,
+                max_response_body=LARGEST_BODY_BYTES,
                 exclude_response_headers=frozenset({"set-cookie", "x-trace"}),
                 docs_url="https://docs.example.com/errors#idempotency",
                 bypass_when_unavailable=True,

@@ -66,7 +66,8 @@ def test_a_filter_needs_no_upstream(config: str) -> None:
     [
         (["--format", "istio"], "allowed: bootstrap or filter"),
         (["--format", "envoy-gateway"], "allowed: bootstrap or filter"),
-        (["--format", "filter", "--envoy-version", "1.39"], "allowed: 1.40"),
+        (["--format", "filter", "--envoy-version", "1.35"], "allowed: 1.36, 1.37, 1.38, 1.39 or 1.40"),
+        (["--format", "filter", "--envoy-version", "newest"], "allowed: 1.36, 1.37, 1.38, 1.39 or 1.40"),
         (["--format", "bootstrap"], "needs --upstream; allowed: a URL such as http://"),
         (["--upstream", "127.0.0.1:3000"], "allowed: http://HOST:PORT"),
         (["--upstream", "http://127.0.0.1:3000", "--listen", "everywhere"], "allowed: HOST:PORT"),
@@ -178,7 +179,13 @@ def test_tls_is_not_for_unix_sockets(tmp_path: Path) -> None:
 
 
 def test_a_patch_release_of_the_version_is_the_version(config: str) -> None:
-    assert run("--config", config, "--format", "filter", "--envoy-version", "1.40.3")[0] == 0
+    for version in ("1.40", "1.36"):
+        minor, patch = (
+            run("--config", config, "--format", "filter", "--envoy-version", each)
+            for each in (version, f"{version}.3")
+        )
+        assert minor == patch
+        assert f"for Envoy {version}, to be pasted" in minor[1]
 
 
 def test_a_bad_configuration_is_told_line_by_line(tmp_path: Path) -> None:

@@ -261,7 +261,7 @@ def test_a_bootstrap_without_an_upstream_is_refused() -> None:
         render_bootstrap(EnvoyInputs(Policies(()), SOCKETS))
 
 
-@pytest.mark.parametrize("name", ["bootstrap.yaml", "filter.yaml"])
+@pytest.mark.parametrize("name", ["bootstrap.yaml", "filter.yaml", "filter-1.36.yaml"])
 def test_the_examples_are_what_the_renderer_makes_today(name: str) -> None:
     committed = Path(__file__).parents[3] / "envoy" / name
 

@@ -1,0 +1,42 @@
+"""What the filter shows the sidecar of every exchange, before any answer asks for more."""
+
+from envoy_data_plane.envoy.extensions.filters.http.ext_proc.v3 import (
+    ProcessingMode,
+    ProcessingModeBodySendMode,
+    ProcessingModeHeaderSendMode,
+)
+
+from sidecar.envoyconf.version import EnvoyVersion
+
+_SEND, _SKIP = ProcessingModeHeaderSendMode.SEND, ProcessingModeHeaderSendMode.SKIP
+_DUPLEX, _STREAMED = ProcessingModeBodySendMode.FULL_DUPLEX_STREAMED, ProcessingModeBodySendMode.STREAMED
+
+
+def processing_mode(version: EnvoyVersion) -> ProcessingMode:
+    """The request's head alone, or, for an Envoy before 1.40, everything.
+
+    Response headers stay off: with them on, Envoy's own replies to requests that never met the filter would
+    open streams. An older Envoy lets a body be read before the answer to its head only where full duplex is
+    configured, and then takes no override: all that may be needed has to be configured, the response too
+    (docs/decisions/0018).
+
+    The response's mode tells the sidecar whether replies can be streamed, for which Envoy wants both bodies
+    in full duplex: where it knows no such replies, the response is shown as it passes.
+    """
+    if version.reads_held_bodies:
+        return ProcessingMode(
+            request_header_mode=_SEND,
+            response_header_mode=_SKIP,
+            request_body_mode=ProcessingModeBodySendMode.NONE,
+            response_body_mode=ProcessingModeBodySendMode.NONE,
+            request_trailer_mode=_SKIP,
+            response_trailer_mode=_SKIP,
+        )
+    return ProcessingMode(
+        request_header_mode=_SEND,
+        response_header_mode=_SEND,
+        request_body_mode=_DUPLEX,
+        response_body_mode=_DUPLEX if version.streams_replies else _STREAMED,
+        request_trailer_mode=_SEND,
+        response_trailer_mode=_SEND,
+    )
