@@ -49,9 +49,10 @@ class Execution:
 
     @property
     def result(self) -> int | str:
-        """What it was answered with: a status, or `grpc:` and the number of a gRPC call's."""
-        ended = first((*self.trailers, *self.headers), "grpc-status")
-        return self.status if ended is None else f"grpc:{ended.decode()}"
+        """What it was answered with: a status, or `grpc:` and a gRPC call's; without one, clients read 2."""
+        if not self.call.grpc:
+            return self.status
+        return f"grpc:{(first((*self.trailers, *self.headers), 'grpc-status') or b'2').decode()}"
 
     @property
     def is_stream(self) -> bool:

@@ -30,7 +30,7 @@ from sidecar.exchange.machine import Exchange
 from sidecar.exchange.states import State
 from sidecar.idempotency.fields import Fields
 from sidecar.idempotency.fingerprint import UNCOMPARABLE
-from sidecar.idempotency.outcome import Outcome, Verdict
+from sidecar.idempotency.outcome import Outcome, Verdict, judge
 from sidecar.idempotency.policy import Policies
 from sidecar.idempotency.problem import Problem
 from sidecar.idempotency.scope import ScopePart
@@ -197,7 +197,7 @@ class BelievesTheHead(Exchange):
     """A gRPC call is judged as HTTP is, by a status that is 200 whatever it ends with."""
 
     def _judge_call(self, head: ResponseHeaders, _trailers: Fields) -> Verdict:
-        return super()._judge_call(replace(head, headers=()), ())
+        return judge(head.status, head.origin, self._policy.outcomes)
 
 
 class RecordsCallsAtTheirHead(Exchange):

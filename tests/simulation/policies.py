@@ -16,7 +16,7 @@ STATUSES = (201, 201, 201, 201, 204, 402, 500, 502, 503, 429)
 CALL_STATUSES: Mapping[int, int] = {201: 0, 204: 5, 402: 9, 500: 3, 502: 13, 503: 14, 429: 8}
 """And what it ends a gRPC call with instead; 13 is INTERNAL, 14 UNAVAILABLE, 8 RESOURCE_EXHAUSTED."""
 CALLS_RELEASED = frozenset({"grpc:14", "grpc:8"})
-CALLS_UNKNOWN = frozenset({"grpc:13"})
+CALLS_UNKNOWN = frozenset({"grpc:13", "grpc:2"})
 LEASE_MS = 300
 TTL_MS = 600_000
 SHORT_TTL_MS = 1_500
@@ -82,7 +82,7 @@ ROWS: Mapping[str, Row] = {
             )
         ),
         released=frozenset({"grpc:8"}),
-        unknown=frozenset(),
+        unknown=frozenset({"grpc:2"}),
     ),
     "short ttl": Row(_policy(ttl_ms=SHORT_TTL_MS)),
     "tombstone": Row(_policy(ttl_ms=SHORT_TTL_MS, tombstone_ms=TOMBSTONE_MS)),
