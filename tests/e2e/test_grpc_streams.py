@@ -50,7 +50,14 @@ def test_a_stream_of_one_message_each_way_cannot_be_told_from_a_unary_call_and_i
 ) -> None:
     path = calls.path(kind, Answer(b"one"))
 
-    first, retry = (calls.client.stream(path, key, [b"one"]) for _ in range(2))
+    # A server that answers a message before the end of the request has come makes it a conversation: so the
+    # one that does not wait for the end is sent it together with the message.
+    first, retry = (
+        calls.client.unary(path, key, b"one")
+        if kind == "server-stream"
+        else calls.client.stream(path, key, [b"one"])
+        for _ in range(2)
+    )
 
     assert (first.code, first.messages, first.replayed) == (Code.OK, (b"one",), False)
     assert (retry.messages, retry.replayed) == ((b"one",), True)
