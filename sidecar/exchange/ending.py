@@ -1,7 +1,7 @@
 """How an exchange ends: its outcome is kept, or could not be; its stream is over, early or in time."""
 
 from sidecar.exchange.core import INCOMPLETE, NEVER_FORWARDED, Effects
-from sidecar.exchange.effects import Renew, Reply
+from sidecar.exchange.effects import BreakOff, Renew, Reply
 from sidecar.exchange.events import (
     Claimed,
     EnvoyEvent,
@@ -18,6 +18,8 @@ from sidecar.exchange.replying import Replying
 from sidecar.exchange.states import State
 from sidecar.idempotency.claim import UnknownReason
 
+_NOTHING_FOLLOWS = BreakOff("a message behind the end of a request that was executed detached")
+
 
 class Ending(Replying):
     """Actions after the decision, at the end of the stream, and on the lease."""
@@ -26,9 +28,20 @@ class Ending(Replying):
 
     def hold(self, event: ResponseBody | ResponseTrailers) -> Effects:
         """More of the response while the store is asked: it waits with the rest."""
+        if self._will_reply:
+            return (_NOTHING_FOLLOWS,)
         self._held.append(self._passing(event))
         self._weigh(event)
         return ()
+
+    @property
+    def _will_reply(self) -> bool:
+        """Whether what waits for the store is the reply of a detached execution, large (`_large`) or not.
+
+        Its request came whole and was not forwarded, so Envoy has nothing more to show; an answer to what a
+        peer sends all the same would stand in front of the reply, where Envoy takes none.
+        """
+        return not self._held or isinstance(self._held[0], Reply)
 
     def let_go(self, event: Settled) -> Effects:
         """The outcome is durable: the end of the response may go."""
@@ -110,6 +123,8 @@ class Ending(Replying):
             self.state = State.PASSING
             # Its body is not asked for. If it comes, the filter is configured to send it: in full duplex.
             self._response_duplex = True
+        elif self.state is State.SETTLING and self._will_reply:
+            return (_NOTHING_FOLLOWS,)
         return (self._passing(event),)
 
     def ignore(self, _event: Event) -> Effects:

@@ -11,6 +11,7 @@ from dataclasses import replace
 from sidecar.exchange.core import ATTEMPT, INCOMPLETE, NEVER_FORWARDED, SLACK_MS, Effects
 from sidecar.exchange.effects import (
     Answer,
+    BreakOff,
     Execute,
     ExtendTimeout,
     ForwardHeld,
@@ -158,7 +159,12 @@ class Forwarding(Responding):
         return self._forward_last(self._passing(event))
 
     def forward_rest(self, event: RequestBody | RequestTrailers) -> Effects:
-        """What follows the announced length, or a gRPC call's message, which went before, or is held."""
+        """What follows the announced length, or a gRPC call's message, which went before, or is held.
+
+        Behind a request that was held to its end, and is noted with its head still held, nothing can follow.
+        """
+        if self.state is State.NOTING and not self._held and self._early_head is None:
+            return (BreakOff("a message behind the end of the request"),)
         if isinstance(event, RequestTrailers):
             self._take_in(b"", ends=True)
         else:
@@ -213,7 +219,12 @@ class Forwarding(Responding):
         return self._note()
 
     def answer_unnoted(self, event: ResponseHeaders) -> Effects:
-        """A response while the note is made: it waits, or, with nothing sent, is Envoy's own."""
+        """A response while the note is made: it waits, or, with nothing sent, is Envoy's own.
+
+        Never the second one: only one of two heads could be let go, and the other would wait for ever.
+        """
+        if self._early_head is not None:
+            return (BreakOff("a second head of the response"),)
         if not self._held:
             return self.overtake(event)
         self._early_head = event
