@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 from sidecar.exchange.states import State
 from tests.property.hostile_walk import HostileWalk
 
-STEPS = st.integers(1, 40)
+STEPS = st.integers(5, 60)
 BATCH = 250
 """Examples from one seed."""
 

@@ -96,7 +96,7 @@ def _claims(wanted: TakeClaim, request: Request, policy: Policy) -> st.SearchStr
     first = st.just(Claimed(1))
     taken = st.builds(Claimed, st.just(2), of, taken_over=st.just(True))
     again = taken if wanted.unknown is UnknownPolicy.RETRY else first
-    kinds: list[st.SearchStrategy[Event]] = [first, first, again, records, _REFUSALS]
+    kinds: list[st.SearchStrategy[Event]] = [*[first] * 3, *[again] * 2, *[records] * 3, _REFUSALS]
     return st.sampled_from(kinds).flatmap(lambda drawn: drawn)
 
 

@@ -61,11 +61,11 @@ def _response_head(status: bytes, more: Fields, end: bool, details: str) -> pb.P
 
 
 _REQUEST_HEADS = st.builds(
-    _request_head, st.sampled_from([_KEYED, _KEYED, _KEYED, _GRPC, ()]), _FIELDS, _SELDOM, _MODES
+    _request_head, st.sampled_from([*[_KEYED] * 6, *[_GRPC] * 2, ()]), _FIELDS, _SELDOM, _MODES
 )
 _RESPONSE_HEADS = st.builds(
     _response_head,
-    st.sampled_from([*[b"200"] * 6, b"204", b"503", b"502", b"100", b"0", b"x"]),
+    st.sampled_from([*[b"200"] * 12, b"204", b"503", b"502", b"100", b"0", b"x"]),
     _FIELDS,
     _SELDOM,
     st.sampled_from([*[VIA_UPSTREAM.details] * 6, "route_not_found", "response_timeout", ""]),
