@@ -15,6 +15,7 @@ from google.protobuf.message import DecodeError
 from sidecar.idempotency.body import LARGEST_BODY_BYTES, KeptBody
 from sidecar.idempotency.fields import Fields
 from sidecar.idempotency.record import Record
+from sidecar.protobuf import head_of_bytes
 from sidecar.store.port import StoreCorruptError
 from sidecar.store.wire import record_pb2
 
@@ -27,18 +28,13 @@ _WITH_BODY = 1
 LARGEST_PIECE_BYTES = 1024 * 1024
 """The longest piece of a large body that is read."""
 
-_BODY, _RECORD = b"\x1a", b"\x1a"
-"""How `Record.body` and `Envelope.record` begin on the wire: both are field 3, of wire type 2 (`bytes`)."""
+_BODY, _RECORD = record_pb2.Record.BODY_FIELD_NUMBER, record_pb2.Envelope.RECORD_FIELD_NUMBER
 
 
 def encode_record(record: Record) -> bytes:
     """The bytes under which a store keeps `record`.
 
-    Protobuf alone would copy the body into a message, out of it, and both again for the envelope. A
-    serialised message is its fields one after the other, in any order, so the body is put behind what
-    protobuf has serialised without it, and copied once.
-
-    A large body must have been stored before (`KeptBody`).
+    The body is copied once (see `sidecar.protobuf`). A large body must have been stored before (`KeptBody`).
     """
     message = record_pb2.Record(
         status=record.status, fingerprint=record.fingerprint, replayable=record.replayable
@@ -47,7 +43,8 @@ def encode_record(record: Record) -> bytes:
     _add_fields(message.trailers, record.trailers)
     body = record.body
     if isinstance(body, bytes):
-        return _sealed(_WITH_BODY, message.SerializeToString() + _BODY + _varint(len(body)), body)
+        fields = message.SerializeToString() + head_of_bytes(_BODY, len(body))
+        return _sealed(_WITH_BODY, fields, body)
     if not isinstance(body, KeptBody):
         raise TypeError("a large body is stored before the record that it belongs to")
     _describe(message.large_body, body)
@@ -78,7 +75,7 @@ def _sealed(version: int, fields: bytes, body: bytes) -> bytes:
     """The envelope around a record, whose serialised form is `fields` and then `body`."""
     checksum = zlib.crc32(body, zlib.crc32(fields, version))
     envelope = record_pb2.Envelope(format_version=version, checksum=checksum).SerializeToString()
-    return b"".join((envelope, _RECORD, _varint(len(fields) + len(body)), fields, body))
+    return b"".join((envelope, head_of_bytes(_RECORD, len(fields) + len(body)), fields, body))
 
 
 def _describe(message: record_pb2.LargeBody, body: KeptBody) -> None:
@@ -122,13 +119,3 @@ def _add_fields(messages: RepeatedCompositeFieldContainer[record_pb2.Field], fie
         message = messages.add()
         message.name = name
         message.value = value
-
-
-def _varint(number: int) -> bytes:
-    """A natural number on protobuf's wire: seven bits a byte, the lowest first; the top bit says "more"."""
-    encoded = bytearray()
-    while number > 0x7F:
-        encoded.append(number & 0x7F | 0x80)
-        number >>= 7
-    encoded.append(number)
-    return bytes(encoded)

@@ -14,6 +14,7 @@ from sidecar.extproc.codec.modes import LOOK_AWAY
 from sidecar.extproc.wire import ext_proc_pb2 as pb
 from sidecar.idempotency.fields import Fields
 from sidecar.idempotency.replay import needs_stream
+from sidecar.protobuf import head_of_bytes
 
 MAX_STREAMED_PIECE = 62_000
 """Bytes of body in one streamed message; Envoy takes no larger ones."""
@@ -23,9 +24,8 @@ _COMMA = b", "
 _METADATA_COMMA = b","
 """The same for gRPC's metadata, which knows no space there (PROTOCOL-HTTP2, "Custom-Metadata")."""
 
-
-_IMMEDIATE, _BODY = b"\x3a", b"\x1a"
-"""How ProcessingResponse.immediate_response (7) and ImmediateResponse.body (3) begin on the wire."""
+_IMMEDIATE = pb.ProcessingResponse.IMMEDIATE_RESPONSE_FIELD_NUMBER
+_BODY = pb.ImmediateResponse.BODY_FIELD_NUMBER
 
 
 def encode_reply(reply: Reply) -> tuple[bytes, ...]:
@@ -49,15 +49,11 @@ def encode_trailers(answer: ReplyTrailers) -> tuple[bytes, ...]:
 
 
 def encode_at_once(answer: ReplyAtOnce) -> tuple[bytes, ...]:
-    """The one message with all of a large reply.
-
-    Protobuf would hold the body twice more. A serialised message is its fields one after the other, in any
-    order, so the body is put behind the others here.
-    """
+    """The one message with all of a large reply, whose body is copied once (see `sidecar.protobuf`)."""
     immediate, size = pb.ImmediateResponse(), answer.body.size
     _fill_immediate(immediate, answer.reply)
-    fields = immediate.SerializeToString() + _BODY + _varint(size)
-    return (b"".join((_IMMEDIATE, _varint(len(fields) + size), fields, *answer.body.pieces)),)
+    fields = immediate.SerializeToString() + head_of_bytes(_BODY, size)
+    return (b"".join((head_of_bytes(_IMMEDIATE, len(fields) + size), fields, *answer.body.pieces)),)
 
 
 def header_option(name: str, value: bytes, *, append: bool) -> pb.HeaderValueOption:
@@ -89,12 +85,6 @@ def _immediate_reply(reply: Reply) -> bytes:
     if reply.grpc_status is not None:
         immediate.grpc_status.status = reply.grpc_status
     return response.SerializeToString()
-
-
-def _varint(number: int) -> bytes:
-    """A natural number on protobuf's wire: seven bits a byte, the lowest first; the top bit says "more"."""
-    low, more = number & 0x7F, number >> 7
-    return bytes((low | 0x80,)) + _varint(more) if more else bytes((low,))
 
 
 def _fill_immediate(immediate: pb.ImmediateResponse, reply: Reply | LargeReply) -> None:
