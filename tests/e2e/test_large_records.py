@@ -276,7 +276,7 @@ def test_no_command_holds_the_store_up(stage: Stage, key: str) -> None:
 
     commands = stage.valkey.slowlog_get(10_000)
     longest = max(commands, key=lambda entry: entry["duration"])
-    print(f"\nlongest of {len(commands)} commands: {longest['duration']} µs, {longest['command'][:12]!r}")  # noqa: T201
+    print(f"\nlongest of {len(commands)} commands: {longest['duration']} µs, {longest['command'][:12]!r}")  # noqa: T201 - measured
     stage.valkey.config_set("slowlog-log-slower-than", 10_000)
     assert len(commands) > 2 * len(stage.pieces())
     assert longest["duration"] < NOISY_MACHINE_MS * 1000

@@ -558,7 +558,7 @@ class Promises:
         assert len(self.exchange._body) <= self.policy.max_request_body + LONGEST
         capture = getattr(self.exchange, "_capture", None)
         if capture is not None:
-            assert len(capture._kept or b"") <= LIMIT
+            assert sum(map(len, capture._pieces)) + len(capture._kept or b"") <= LIMIT
 
     def check_end(self) -> None:
         """Nothing can happen any more: the exchange is over, and every claim that was taken is settled."""

@@ -167,7 +167,7 @@ class RedisStore:
                 # that were on their way meanwhile do the same, each for itself: a few kilobytes each, once.
                 left_s = began + self._timeout_ms / 1000 - time.monotonic()
                 return await asyncio.create_task(self._evaluate(script, operands, left_s))
-        except (RedisError, OSError, OverloadError) as error:  # TimeoutError is an OSError
+        except (RedisError, OSError, OverloadError) as error:  # `_reporting`, inline: it is on every path
             raise self._port_error(script.name, error) from None
 
     async def _evaluate(self, script: Script, operands: tuple[Argument, ...], within_s: float) -> object:

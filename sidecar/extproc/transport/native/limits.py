@@ -1,9 +1,8 @@
 """Every limit of the native transport, in one place, each with its reason.
 
-A peer is held to them connection by connection, so that what one does never costs another; only the number of
-connections is the endpoint's. The counts in
-`Allowance`s are far above what Envoy, grpc and nghttp2 do at full load, and low enough that going along with
-them costs a peer more than it costs the server.
+A peer is held to them connection by connection, so that what one does never costs another; only the number
+of connections is the endpoint's. The counts in `Allowance`s are far above what Envoy, grpc and nghttp2 do at
+full load, and low enough that going along with them costs a peer more than it costs the server.
 """
 
 from dataclasses import dataclass
