@@ -21,7 +21,7 @@ from sidecar.idempotency.policy import Policies
 from sidecar.store.memory import MemoryStore
 from sidecar.store.performing import StorePerformer
 from tests.property.envoy_account import EnvoyAccount
-from tests.transport.contract import NO_LIMITS
+from tests.transport.transport_scene import NO_LIMITS
 from tests.unit.extproc.driver_scene import FakeObserver
 
 PATIENCE_S = 5.0

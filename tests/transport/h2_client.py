@@ -20,7 +20,7 @@ from h2.events import (
 
 from sidecar.extproc.transport.native import Limits, NativeTransport
 from sidecar.extproc.transport.port import PROCESS, Handler, Stream
-from tests.transport.contract import PATIENCE_S, Recorder, echo, free_port
+from tests.transport.transport_scene import PATIENCE_S, Recorder, echo, free_port
 
 E = TypeVar("E", bound=Event)
 CALL = [

@@ -2,7 +2,8 @@
 
 from sidecar.extproc.transport.grpcio import GrpcioTransport
 from sidecar.extproc.transport.port import Accept
-from tests.transport.contract import HealthyTransport, TransportContract
+from tests.transport.contract import TransportContract
+from tests.transport.transport_scene import HealthyTransport
 
 
 class TestGrpcioTransport(TransportContract):

@@ -19,8 +19,8 @@ from sidecar.extproc.transport.port import PROCESS, Stream
 from sidecar.supervision.envoy import find_envoy
 from sidecar.supervision.errors import SupervisionError
 from tests.stack.children import eventually
-from tests.transport.contract import PATIENCE_S, Recorder, free_port
 from tests.transport.h2_client import framed, h2_client, raw_client, serving
+from tests.transport.transport_scene import PATIENCE_S, Recorder, free_port
 
 HEADERS = ("te: trailers", "content-type: application/grpc")
 

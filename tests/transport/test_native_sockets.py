@@ -23,8 +23,8 @@ from sidecar.extproc.transport.native.protocol import ConnectionProtocol
 from sidecar.extproc.transport.port import Stream
 from tests.stack.children import eventually
 from tests.transport.certificates import Certificates
-from tests.transport.contract import PATIENCE_S, Recorder, free_port, silent
 from tests.transport.h2_client import CALL, Serving, framed, h2_client, raw_client, serving
+from tests.transport.transport_scene import PATIENCE_S, Recorder, free_port, silent
 from tests.unit.extproc.native.h2_scene import parsed
 
 

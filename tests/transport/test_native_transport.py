@@ -6,7 +6,8 @@ import pytest
 from sidecar.extproc.transport.native import Limits, NativeTransport
 from sidecar.extproc.transport.port import Accept
 from tests.transport.certificates import Certificates
-from tests.transport.contract import NO_LIMITS, HealthyTransport, TransportContract, free_port
+from tests.transport.contract import TransportContract
+from tests.transport.transport_scene import NO_LIMITS, HealthyTransport, free_port
 
 
 class TestNativeTransport(TransportContract):

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from sidecar.extproc.transport.grpcio import GrpcioTransport
 from sidecar.extproc.transport.native import NativeTransport
 from sidecar.extproc.transport.port import PROCESS, Handler, Stream
-from tests.transport.contract import NO_LIMITS, Recorder, read, status_of
+from tests.transport.transport_scene import NO_LIMITS, Recorder, read, status_of
 
 
 class Reaction(Enum):
