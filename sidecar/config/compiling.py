@@ -19,13 +19,16 @@ def _policy(section: PolicySection, config: Config) -> Policy:
         match=_match(section.match),
         mode=section.mode,
         key=KeySource(
-            section.key.name.lower(), section.key.required, section.key.format, section.key.max_length
+            name=section.key.name.lower(),
+            required=section.key.required,
+            format=section.key.format,
+            max_length=section.key.max_length,
         ),
         scope=tuple(map(_scope_part, section.scope)),
         fingerprint=FingerprintSpec(
-            section.fingerprint.body,
-            section.fingerprint.query,
-            tuple(map(str.lower, section.fingerprint.headers)),
+            body=section.fingerprint.body,
+            query=section.fingerprint.query,
+            headers=tuple(map(str.lower, section.fingerprint.headers)),
         ),
         in_progress=_in_progress(section.in_progress),
         lease_ms=section.lease_ms,

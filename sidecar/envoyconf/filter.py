@@ -141,7 +141,7 @@ def enabled_by_header(inputs: EnvoyInputs) -> dict[str, dict[str, Any]]:
         return {}
     matcher = ExtensionWithMatcherPerRoute(xds_matcher=skip_matcher(inputs.policies))
     told = {_FILTER: Any.pack(FilterConfig(config=Any.pack(matcher)))}
-    return dict.fromkeys([*(policy.key.header for policy in enforcing), ATTEMPT], told)
+    return dict.fromkeys([*(policy.key.name for policy in enforcing), ATTEMPT], told)
 
 
 def _ext_proc(inputs: EnvoyInputs) -> ExternalProcessor:

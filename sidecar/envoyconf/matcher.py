@@ -74,7 +74,7 @@ def _wants(policy: Policy) -> Predicate:
         paths = _one_of(map(_without_query, match.paths)) + _ANY_QUERY
         conditions.append(_matches_if_ascii(":path", paths, _ASCII_PATH))
     if not policy.key.required:
-        conditions.append(_present(policy.key.header))
+        conditions.append(_present(policy.key.name))
     return _all_of(conditions)
 
 

@@ -29,19 +29,19 @@ def find_key(headers: Fields, source: KeySource) -> str | None:
         KeyMissing: The policy requires a key and the request has none.
         KeyInvalid: The key is malformed, empty, too long or given more than once.
     """
-    given = values(headers, source.header)
+    given = values(headers, source.name)
     if not given:
         if source.required:
-            raise KeyMissing(f"This request needs the header {source.header}: {_allowed(source)}.")
+            raise KeyMissing(f"This request needs the header {source.name}: {_allowed(source)}.")
         return None
     if len(given) > 1:
-        raise KeyInvalid(f"The header {source.header} was given {len(given)} times; give it once.")
+        raise KeyInvalid(f"The header {source.name} was given {len(given)} times; give it once.")
     key = _parse(given[0], source)
     if not key:
-        raise KeyInvalid(f"The header {source.header} is empty; allowed: {_allowed(source)}.")
+        raise KeyInvalid(f"The header {source.name} is empty; allowed: {_allowed(source)}.")
     if len(key) > source.max_length:
         raise KeyInvalid(
-            f"The key in {source.header} has {len(key)} characters; allowed: at most {source.max_length}."
+            f"The key in {source.name} has {len(key)} characters; allowed: at most {source.max_length}."
         )
     return key
 
@@ -52,7 +52,7 @@ def _parse(raw: bytes, source: KeySource) -> str:
         return _parse_quoted(text, source)
     if not _BARE.fullmatch(text):
         raise KeyInvalid(
-            f"The header {source.header} holds a character that a key cannot have; "
+            f"The header {source.name} holds a character that a key cannot have; "
             f"allowed: {_allowed(source)}."
         )
     return text.decode("ascii")
@@ -68,7 +68,7 @@ def _parse_quoted(text: bytes, source: KeySource) -> str:
     # Token and DisplayString are other types of RFC 9651; only a String is a key.
     if type(item) is not str:
         raise KeyInvalid(
-            f"The header {source.header} is not a structured-field String; allowed: {_allowed(source)}."
+            f"The header {source.name} is not a structured-field String; allowed: {_allowed(source)}."
         )
     return item
 

@@ -6,6 +6,7 @@ from enum import StrEnum
 from sidecar.idempotency.claim import UnknownPolicy
 from sidecar.idempotency.outcome import OutcomeRules
 from sidecar.idempotency.patterns import HostPattern, PathPattern
+from sidecar.idempotency.pointer import Pointer
 from sidecar.idempotency.scope import ScopePart
 
 
@@ -13,7 +14,11 @@ class Mode(StrEnum):
     """What a policy does with the requests it matches."""
 
     ENFORCE = "enforce"
+    """Protects."""
+    SHADOW = "shadow"
+    """Observes and counts what `enforce` would do, and changes nothing."""
     OFF = "off"
+    """Lets them pass, whatever policies follow."""
 
 
 class KeyFormat(StrEnum):
@@ -23,11 +28,33 @@ class KeyFormat(StrEnum):
     STRICT = "strict"
 
 
+class KeyPlace(StrEnum):
+    """Where the key of a request stands."""
+
+    HEADER = "header"
+    QUERY = "query"
+    JSON = "json"
+    """In its body, at a JSON Pointer."""
+    DERIVED = "derived"
+    """Nowhere: it is made of what the fingerprint takes, so that equal requests have equal keys."""
+
+    @property
+    def is_in_body(self) -> bool:
+        """Whether the whole body has to be read before the key is known."""
+        return self is KeyPlace.JSON or self is KeyPlace.DERIVED
+
+
 class BodyMode(StrEnum):
     """How a request body enters the fingerprint."""
 
     RAW = "raw"
+    """Byte by byte."""
+    JSON = "json"
+    """By its meaning (RFC 8785), where its content-type is one of JSON; otherwise byte by byte."""
+    FORM = "form"
+    """The fields of a form in any order, where its content-type says that it is one; otherwise as `raw`."""
     NONE = "none"
+    """Not at all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +64,17 @@ class Match:
     methods: frozenset[str] = frozenset()
     hosts: tuple[HostPattern, ...] = ()
     paths: tuple[PathPattern, ...] = ()
+    route: str | None = None
+    """The name of an Envoy route."""
 
-    def matches(self, method: str, authority: str, path: str) -> bool:
-        """Whether a request of this method, authority and path (without its query) is meant."""
+    def matches(self, method: str, authority: str, path: str, route: str = "") -> bool:
+        """Whether a request of this method, authority and path (without its query) is meant.
+
+        `path` is normalised (`paths.normalise`); `route` names the one it takes.
+        """
         return (
-            (not self.methods or method in self.methods)
+            (self.route is None or self.route == route)
+            and (not self.methods or method in self.methods)
             and (not self.hosts or any(host.matches(authority) for host in self.hosts))
             and (not self.paths or any(pattern.matches(path) for pattern in self.paths))
         )
@@ -49,9 +82,15 @@ class Match:
 
 @dataclass(frozen=True, slots=True)
 class KeySource:
-    """Where the key stands and what it may look like. `header` is lower-case; `max_length` in characters."""
+    """Where the key stands and what it may look like.
 
-    header: str = "idempotency-key"
+    `name` is that of the header, lower-case, or of the query's parameter, `pointer` the place in a JSON body.
+    `format` is for a header alone: elsewhere a key is the text itself. `max_length` in characters.
+    """
+
+    name: str = "idempotency-key"
+    place: KeyPlace = KeyPlace.HEADER
+    pointer: Pointer = Pointer("", ())  # noqa: RUF009 (frozen: safe to share)
     required: bool = False
     format: KeyFormat = KeyFormat.LENIENT
     max_length: int = 255
@@ -59,10 +98,16 @@ class KeySource:
 
 @dataclass(frozen=True, slots=True)
 class FingerprintSpec:
-    """What makes two requests the same. `headers` are lower-case names."""
+    """What makes two requests the same.
+
+    `headers` are lower-case names. `omit` is left out of a JSON body. Without `query_order` the parameters of
+    the query count in any order.
+    """
 
     body: BodyMode = BodyMode.RAW
+    omit: tuple[Pointer, ...] = ()
     query: bool = True
+    query_order: bool = True
     headers: tuple[str, ...] = ("content-type",)
 
 
@@ -118,6 +163,8 @@ class Policy:
     max_response_body: int = 1_048_576
     exclude_response_headers: frozenset[str] = frozenset({"set-cookie"})
     docs_url: str | None = None
+    advertise: bool = False
+    """Answers tell how long the key is remembered, and where that is documented."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,9 +173,20 @@ class Policies:
 
     policies: tuple[Policy, ...]
 
-    def select(self, method: str, authority: str, path: str) -> Policy | None:
-        """The policy for a request, or None where nothing (or a policy switched `off`) matches."""
+    def select(self, method: str, authority: str, path: str, route: str = "") -> Policy | None:
+        """The policy for a request, or None where nothing (or a policy switched `off`) matches.
+
+        `path` is without its query; `route` names the Envoy route that the request takes.
+        """
         for policy in self.policies:
-            if policy.match.matches(method, authority, path):
-                return policy if policy.mode is Mode.ENFORCE else None
+            if policy.match.matches(method, authority, path, route):
+                return None if policy.mode is Mode.OFF else policy
         return None
+
+    def named(self, name: str) -> "Policies | None":
+        """The one policy that a route asks for by name, alone; None where there is none of that name.
+
+        Its `match` still has to hold: a route may carry requests that the policy is not for.
+        """
+        found = tuple([policy for policy in self.policies if policy.name == name])
+        return Policies(found) if found else None

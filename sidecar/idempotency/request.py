@@ -1,5 +1,6 @@
 """The head of an HTTP request, as the domain sees it."""
 
+from sidecar.idempotency.context import NOTHING_KNOWN, Context
 from sidecar.idempotency.fields import Fields, first
 from sidecar.idempotency.grpc import is_grpc, may_be_grpc
 from sidecar.idempotency.value import value
@@ -10,7 +11,8 @@ class Request:
     """Method, authority, path, query and header fields.
 
     `path` is without its query, `query` without its `?` and None where the target has none; text is
-    Latin-1, one character for each byte on the wire. `id` is Envoy's request id, empty where it has none.
+    Latin-1, one character for each byte on the wire. `id` is Envoy's request id, empty where it has none;
+    `context` what else Envoy knows of it.
     """
 
     method: str
@@ -19,14 +21,21 @@ class Request:
     query: str | None
     headers: Fields
     id: str = ""
+    context: Context = NOTHING_KNOWN
 
     @classmethod
-    def from_target(
-        cls, method: str, authority: str, target: str, headers: Fields, request_id: str
+    def from_target(  # noqa: PLR0913, PLR0917 - a request has these parts
+        cls,
+        method: str,
+        authority: str,
+        target: str,
+        headers: Fields,
+        request_id: str,
+        context: Context = NOTHING_KNOWN,
     ) -> "Request":
         """From the request target (`:path`, path and query in one)."""
         path, mark, query = target.partition("?")
-        return cls(method, authority, path, query if mark else None, headers, request_id)
+        return cls(method, authority, path, query if mark else None, headers, request_id, context)
 
     @property
     def is_upgrade(self) -> bool:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from sidecar.idempotency.fields import values
+from sidecar.idempotency.identity import metadata, peer, verified_claim
 from sidecar.idempotency.request import Request
 
 _VERSION = b"idempotency-id/1"
@@ -22,7 +23,11 @@ _ONE, _KEY = frame(b"1"), frame(b"key")
 
 @dataclass(frozen=True, slots=True)
 class ScopePart:
-    """One part of a scope: `kind` is host, method, path or header; `name` the header's, lower-case."""
+    """One part of a scope.
+
+    `kind` is `host`, `method`, `path`, `header`, `jwt`, `peer` or `metadata`; `name` that of the header
+    (lower-case), of the claim, or of the namespace and key with a dot between.
+    """
 
     kind: str
     name: str = ""
@@ -35,7 +40,7 @@ class ScopePart:
 
     def __post_init__(self) -> None:
         """Frame what is the same in every request."""
-        object.__setattr__(self, "frame", frame(self.kind.encode(), self.name.encode("latin-1")))
+        object.__setattr__(self, "frame", frame(self.kind.encode(), self.name.encode()))
 
     @classmethod
     def header(cls, name: str) -> "ScopePart":
@@ -51,8 +56,16 @@ class ScopePart:
                 return (request.method.encode("latin-1"),)
             case "path":
                 return (request.path.encode("latin-1"),)
-            case _:
+            case "header":
                 return values(request.headers, self.name)
+            case "jwt":
+                return verified_claim(request.context, self.name)
+            case "peer":
+                return peer(request.context)
+            case "metadata":
+                return metadata(request.context, self.name)
+            case _:
+                raise AssertionError(f"no part of a scope is {self.kind}")
 
 
 ScopePart.HOST = ScopePart("host")

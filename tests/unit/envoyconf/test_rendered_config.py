@@ -291,7 +291,7 @@ def told_apart(rendered: dict[str, Any]) -> list[str]:
 
 
 def test_where_no_key_is_demanded_only_requests_with_a_key_or_an_attempt_meet_the_filter() -> None:
-    orders = Policy("orders", key=KeySource(header="x-order-key"))
+    orders = Policy("orders", key=KeySource(name="x-order-key"))
     rendered = bootstrap(policies=(orders, Policy("default")))
 
     assert manager(rendered)["http_filters"][0]["disabled"] is True
@@ -324,7 +324,7 @@ def test_where_a_policy_demands_a_key_every_request_meets_the_filter() -> None:
 
 
 def test_a_policy_that_is_off_demands_nothing_and_enables_nothing() -> None:
-    off = Policy("off", mode=Mode.OFF, key=KeySource(header="x-off", required=True))
+    off = Policy("off", mode=Mode.OFF, key=KeySource(name="x-off", required=True))
     rendered = bootstrap(policies=(off, Policy("default")))
 
     assert told_apart(rendered) == ["idempotency-key", "idempotency-attempt"]

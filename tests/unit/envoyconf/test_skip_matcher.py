@@ -113,7 +113,7 @@ def test_a_policy_that_an_earlier_one_hides_still_counts() -> None:
 
 
 def test_each_policy_looks_for_its_own_key_header() -> None:
-    mine = Policy("mine", match=Match(), key=KeySource(header="x-request-key"))
+    mine = Policy("mine", match=Match(), key=KeySource(name="x-request-key"))
 
     assert not skips(matcher(mine), request(x_request_key=b"a"))
     assert skips(matcher(mine), keyed())
@@ -186,7 +186,7 @@ def selected(policies: list[Policy], headers: dict[str, bytes], encoding: str = 
         headers[":authority"].decode(encoding, "surrogateescape"),
         headers[":path"].partition(b"?")[0].decode(encoding, "surrogateescape"),
     )
-    acts = found is not None and (found.key.required or found.key.header in headers)
+    acts = found is not None and (found.key.required or found.key.name in headers)
     return found if acts else None
 
 

@@ -158,7 +158,7 @@ def test_without_a_key_that_is_required_the_request_is_refused() -> None:
 
 
 def test_the_key_stands_in_the_header_the_policy_names_and_in_no_other() -> None:
-    source = KeySource(header="x-request-key")
+    source = KeySource(name="x-request-key")
 
     assert find_key(having(b"abc", name="x-request-key"), source) == "abc"
     assert find_key(having(b"abc"), source) is None
