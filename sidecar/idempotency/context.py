@@ -6,7 +6,7 @@ from typing import TypeAlias
 
 from sidecar.idempotency.value import value
 
-Json: TypeAlias = "bool | int | float | str | None | list[Json] | dict[str, Json]"
+Json: TypeAlias = bool | int | float | str | list["Json"] | dict[str, "Json"] | None
 """A JSON value (RFC 8259 §3), as Python has it."""
 
 
