@@ -11,6 +11,22 @@ from sidecar.extproc.timers import Timers
 from sidecar.extproc.transport.port import Handler, Stream
 from sidecar.idempotency.policy import Policies
 
+POLICY = "idempotency-policy"
+"""The field of a stream's initial metadata in which a route of Envoy's names the policy for its requests.
+
+`ExtProcPerRoute.overrides.grpc_initial_metadata` sets it (docs/policies.md); a client cannot.
+"""
+
+
+class _Refused:
+    """The handler of a stream that was failed before it began."""
+
+    def on_message(self, message: bytes) -> None:
+        """Nobody is interested."""
+
+    def on_end(self) -> None:
+        """Nobody is interested."""
+
 
 class ExchangeServer:
     """Makes the handler of every stream.
@@ -32,5 +48,19 @@ class ExchangeServer:
 
     def accept(self, stream: Stream) -> Handler:
         """The handler of a new stream (`transport.port.Accept`)."""
-        exchange = Exchange(self._policies(), owner=f"{self._process}-{next(self._exchanges):x}")
+        policies = self._policies()
+        name = stream.metadata(POLICY)
+        if name is not None:
+            named = policies.named(name)
+            if named is None:
+                return self._refuse(stream, name)
+            policies = named
+        exchange = Exchange(policies, owner=f"{self._process}-{next(self._exchanges):x}")
         return Driver(stream, exchange, self._perform, self._observer, self._timers)
+
+    def _refuse(self, stream: Stream, name: str) -> Handler:
+        """A route names a policy that there is not: nobody can say whether its requests have keys (G5)."""
+        detail = f"a route of Envoy's names the policy {name!r}, which is not configured"
+        self._observer.violated(detail, None)
+        stream.fail(detail)
+        return _Refused()

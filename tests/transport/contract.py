@@ -40,6 +40,17 @@ class TransportContract(TransportScene):
             assert received == [b"re:" + message for message in sent]
             assert served.recorders[0].messages == sent
 
+    async def test_a_handler_can_read_what_the_call_brought_along(self, address: str) -> None:
+        def answer(stream: Stream, message: bytes) -> None:
+            stream.send((stream.metadata(message.decode()) or "nothing").encode())
+
+        async with self.serving(address, answer) as served:
+            call = served.call(("idempotency-policy", "payments"), ("x-other", "1"))
+            for name in (b"idempotency-policy", b"x-other", b"x-missing"):
+                await call.write(name)
+
+            assert [await read(call) for _ in range(3)] == [b"payments", b"1", b"nothing"]
+
     async def test_one_message_may_have_several_answers_and_the_next_none(self, address: str) -> None:
         def answer(stream: Stream, message: bytes) -> None:
             for number in range(int(message)):

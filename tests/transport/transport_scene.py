@@ -90,10 +90,10 @@ class Served:
     recorders: list[Recorder]
     accepted: asyncio.Event
 
-    def call(self) -> Call:
+    def call(self, *metadata: tuple[str, str]) -> Call:
         """Open a stream."""
         process: grpc.aio.StreamStreamMultiCallable[bytes, bytes] = self.channel.stream_stream(PROCESS)
-        return process()
+        return process(metadata=metadata)
 
     async def begun(self, *messages: bytes) -> tuple[Call, Recorder]:
         """Open a stream, send these messages, and wait until they have come."""

@@ -125,6 +125,10 @@ def _credentials(tls: ServerTls) -> grpc.ServerCredentials:
     )
 
 
+def _as_text(value: str | bytes) -> str:
+    return value if isinstance(value, str) else value.decode("latin-1")
+
+
 class _GrpcioStream:
     """Queues answers; the reading coroutine writes them, a task where they come outside its calls."""
 
@@ -140,6 +144,10 @@ class _GrpcioStream:
         self._writer: asyncio.Task[object] | None = None
         self._going_on = asyncio.Event()
         self._going_on.set()
+
+    def metadata(self, name: str) -> str | None:
+        found = [value for key, value in self._context.invocation_metadata() or () if key == name]
+        return _as_text(found[-1]) if found else None
 
     @property
     def is_readable(self) -> bool:

@@ -15,6 +15,10 @@ PROCESS = "/envoy.service.ext_proc.v3.ExternalProcessor/Process"
 class Stream(Protocol):
     """The way out of one stream."""
 
+    def metadata(self, name: str) -> str | None:
+        """The value that the call's initial metadata has under `name` (lower-case); None where there is none."""
+        ...
+
     def send(self, message: bytes) -> None:
         """Send one serialised ProcessingResponse, in the order of the calls; never blocks."""
         ...

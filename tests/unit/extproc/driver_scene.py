@@ -25,6 +25,8 @@ class FakeStream:
     writable: bool = True
     told: list[Callable[[], None]] = field(default_factory=list)
     paused: bool = False
+    sent_along: dict[str, str] = field(default_factory=dict)
+    """The call's initial metadata."""
 
     def pause_reading(self) -> None:
         assert not self.paused
@@ -36,6 +38,9 @@ class FakeStream:
 
     def send(self, message: bytes) -> None:
         self.sent.append(message)
+
+    def metadata(self, name: str) -> str | None:
+        return self.sent_along.get(name)
 
     def when_writable(self, told: Callable[[], None]) -> None:
         if self.writable:

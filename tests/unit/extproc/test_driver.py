@@ -9,12 +9,14 @@ from sidecar.exchange.machine import Exchange
 from sidecar.exchange.states import State
 from sidecar.extproc.server import ExchangeServer
 from sidecar.idempotency.body import KeptBody
-from sidecar.idempotency.policy import Policies
+from sidecar.idempotency.patterns import PathPattern
+from sidecar.idempotency.policy import Match, Policies, Policy
 from sidecar.idempotency.record import Record
 from tests.unit.extproc.driver_scene import (
     CLAIMED,
     KEPT,
     POLICIES,
+    POLICY,
     FakeObserver,
     FakeStore,
     FakeStream,
@@ -404,3 +406,34 @@ async def test_every_stream_gets_an_exchange_of_its_own_under_the_policies_of_th
     for _ in owners:
         await store.answers(InFlight(1))
     assert [stream.phases() for stream in streams[:2]] == [["immediate_response"]] * 2
+
+
+async def test_a_route_may_name_the_policy_for_its_requests() -> None:
+    store, observer = FakeStore(), FakeObserver()
+    elsewhere = Policy("elsewhere", match=Match(paths=(PathPattern("/elsewhere"),)))
+    server = ExchangeServer(lambda: Policies((elsewhere, POLICY)), store.perform, observer)
+
+    applied, unmatched = (
+        FakeStream(sent_along={"idempotency-policy": name}) for name in ("default", "elsewhere")
+    )
+    for stream in (applied, unmatched):
+        server.accept(stream).on_message(request_headers())
+    await turn()
+
+    assert [effect.wanted.lease_ms for effect in store.asked if isinstance(effect, TakeClaim)] == [30_000]
+    assert unmatched.phases() == ["request_headers"]
+
+
+async def test_a_route_that_names_no_policy_there_is_fails_closed_and_says_so() -> None:
+    store, observer = FakeStore(), FakeObserver()
+    server = ExchangeServer(lambda: POLICIES, store.perform, observer)
+    stream = FakeStream(sent_along={"idempotency-policy": "paymnts"})
+
+    handler = server.accept(stream)
+    handler.on_message(request_headers())
+    handler.on_end()
+
+    assert stream.failures == ["a route of Envoy's names the policy 'paymnts', which is not configured"]
+    assert observer.of("violated") == [(stream.failures[0], None)]
+    assert stream.sent == []
+    assert store.asked == []

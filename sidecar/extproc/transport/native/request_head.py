@@ -1,8 +1,8 @@
 """A request's fields: whether they are well-formed HTTP (RFC 9113 §8) and a gRPC call, and what they ask."""
 
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Final, NoReturn
 
 from sidecar.extproc.transport.native.faults import ErrorCode, H2StreamError
@@ -32,6 +32,8 @@ class RequestHead:
     content_length: int | None = None
     encoding: bytes = b"identity"
     refusal: bytes | None = None
+    fields: Mapping[bytes, bytes] = field(default_factory=dict)
+    """The regular ones by name; of several of one name, the last."""
 
 
 def read_head(fields: Iterable[tuple[bytes, bytes]]) -> RequestHead:
@@ -97,6 +99,7 @@ def _call(pseudo: dict[bytes, bytes], regular: dict[bytes, bytes]) -> RequestHea
         content_length=None if length is None else int(length),
         encoding=regular.get(b"grpc-encoding", b"identity"),
         refusal=_refusal(pseudo[b":method"], regular),
+        fields=regular,
     )
 
 

@@ -51,6 +51,7 @@ class NativeStream(AnsweringHalf):
     __slots__ = (
         "_content_left",
         "_large",
+        "_metadata",
         "_paused",
         "_reader",
         "_receive_window",
@@ -66,6 +67,7 @@ class NativeStream(AnsweringHalf):
         self.handler: Handler = _NOBODY
         self.at_half_close: tuple[Status, str] | None = _WELL
         """How the stream ends when its peer has half-closed it; None where it goes on."""
+        self._metadata = head.fields
         self._reader = MessageReader(self._limits.message_size, head.encoding)
         self._content_left = head.content_length
         self._receive_window = self._limits.stream_window
@@ -74,6 +76,11 @@ class NativeStream(AnsweringHalf):
         self._timer: Timer | None = None
 
     # --- Called by the handler
+
+    def metadata(self, name: str) -> str | None:
+        """See `port.Stream.metadata`."""
+        value = self._metadata.get(name.encode())
+        return None if value is None else value.decode("latin-1")
 
     def fail(self, detail: str) -> None:
         """See `port.Stream.fail`."""
