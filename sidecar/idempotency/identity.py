@@ -10,7 +10,7 @@ from sidecar.idempotency.context import Context, Json
 from sidecar.idempotency.pointer import NOTHING, Nothing
 
 JWT_NAMESPACE = "envoy.filters.http.jwt_authn"
-"""Where Envoy's jwt_authn keeps the payload of a token that it verified, where `payload_in_metadata` is set."""
+"""Where Envoy's jwt_authn keeps the payload of a token it verified, where `payload_in_metadata` is set."""
 
 
 def verified_claim(context: Context, claim: str) -> tuple[bytes, ...]:

@@ -2,6 +2,7 @@
 
 import hashlib
 import struct
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -10,6 +11,8 @@ from sidecar.idempotency.identity import metadata, peer, verified_claim
 from sidecar.idempotency.request import Request
 
 _VERSION = b"idempotency-id/1"
+_IN_SHADOW = b"idempotency-shadow-id/1"
+"""What is only watched never meets what is enforced, though scope and key be the same."""
 _LENGTH = struct.Struct(">Q").pack
 
 
@@ -49,37 +52,31 @@ class ScopePart:
 
     def values(self, request: Request) -> tuple[bytes, ...]:
         """What the request has here: no value where the part is absent, which is not the empty value."""
-        match self.kind:
-            case "host":
-                return (request.authority.lower().encode("latin-1"),)
-            case "method":
-                return (request.method.encode("latin-1"),)
-            case "path":
-                return (request.path.encode("latin-1"),)
-            case "header":
-                return values(request.headers, self.name)
-            case "jwt":
-                return verified_claim(request.context, self.name)
-            case "peer":
-                return peer(request.context)
-            case "metadata":
-                return metadata(request.context, self.name)
-            case _:
-                raise AssertionError(f"no part of a scope is {self.kind}")
+        return _READERS[self.kind](request, self.name)
 
+
+_READERS: Mapping[str, Callable[[Request, str], tuple[bytes, ...]]] = {
+    "host": lambda request, _: (request.authority.lower().encode("latin-1"),),
+    "method": lambda request, _: (request.method.encode("latin-1"),),
+    "path": lambda request, _: (request.path.encode("latin-1"),),
+    "header": lambda request, name: values(request.headers, name),
+    "jwt": lambda request, claim: verified_claim(request.context, claim),
+    "peer": lambda request, _: peer(request.context),
+    "metadata": lambda request, name: metadata(request.context, name),
+}
 
 ScopePart.HOST = ScopePart("host")
 ScopePart.METHOD = ScopePart("method")
 ScopePart.PATH = ScopePart("path")
 
 
-def record_id(parts: tuple[ScopePart, ...], request: Request, key: str) -> str:
-    """The id of (scope, key): SHA-256 in hexadecimal.
+def record_id(parts: tuple[ScopePart, ...], request: Request, key: str, *, in_shadow: bool = False) -> str:
+    """The id of (scope, key): SHA-256 in hexadecimal; `in_shadow`: of one that is only watched.
 
     Every part is framed with its kind, its name, its number of values and each value's length, so that
     no two different scopes can meet by concatenation and an absent part never equals an empty one.
     """
-    framed = [_VERSION]
+    framed = [_IN_SHADOW if in_shadow else _VERSION]
     for part in parts:
         found = part.values(request)
         if len(found) == 1:

@@ -2,8 +2,6 @@
 
 from collections.abc import Callable
 
-from google.protobuf.struct_pb2 import Value
-
 from sidecar.exchange.events import (
     EnvoyEvent,
     RequestBody,
@@ -13,7 +11,9 @@ from sidecar.exchange.events import (
     ResponseHeaders,
     ResponseTrailers,
 )
+from sidecar.extproc.codec.context import attributes, number, read_context, text
 from sidecar.extproc.wire import ext_proc_pb2 as pb
+from sidecar.idempotency.context import NOTHING_KNOWN
 from sidecar.idempotency.fields import Fields, first
 from sidecar.idempotency.outcome import VIA_UPSTREAM, Origin
 from sidecar.idempotency.request import Request
@@ -65,6 +65,9 @@ def _request_headers(request: pb.ProcessingRequest) -> RequestHeaders:
         pseudo.get(":path", ""),
         fields,
         (first(fields, "x-request-id") or b"").decode("latin-1"),
+        read_context(request)
+        if request.attributes or request.HasField("metadata_context")
+        else NOTHING_KNOWN,
     )
     ends, configured = request.request_headers.end_of_stream, request.protocol_config
     if configured.request_body_mode or configured.response_body_mode:
@@ -120,21 +123,13 @@ def _origin(request: pb.ProcessingRequest) -> Origin:
         # Asked for first: an index would enter an empty value where there is none, over another filter's.
         if _DETAILS in fields and fields[_DETAILS].string_value == VIA_UPSTREAM.details:
             return VIA_UPSTREAM
-    told = {name: value for attributes in filters.values() for name, value in attributes.fields.items()}
+    told = attributes(request)
     return Origin(
-        details=_text(told.get(_DETAILS)),
-        flags=_number(told.get("response.flags")),
-        address=_text(told.get("upstream.address")),
-        attempts=_number(told.get("upstream.request_attempt_count")),
+        details=text(told, _DETAILS),
+        flags=number(told, "response.flags"),
+        address=text(told, "upstream.address"),
+        attempts=number(told, "upstream.request_attempt_count"),
     )
-
-
-def _text(value: Value | None) -> str | None:
-    return value.string_value if value is not None and value.HasField("string_value") else None
-
-
-def _number(value: Value | None) -> int | None:
-    return int(value.number_value) if value is not None and value.HasField("number_value") else None
 
 
 _parse = pb.ProcessingRequest.FromString
