@@ -1,14 +1,12 @@
 """The request's head and the store's answer to its claim: what is to be done with this request."""
 
-from sidecar.exchange.call import Call
-from sidecar.exchange.core import ATTEMPT, SLACK_MS, Core, Effects, present
+from sidecar.exchange.core import ATTEMPT, SLACK_MS, Effects, present
 from sidecar.exchange.effects import (
     Answer,
     AwaitOwner,
     BreakOff,
     ExtendTimeout,
-    PassRequest,
-    Release,
+    HoldRequest,
     TakeClaim,
     WaitAtMost,
 )
@@ -17,33 +15,32 @@ from sidecar.exchange.events import (
     Expired,
     InFlight,
     OwnerGone,
+    RequestBody,
     RequestHeaders,
+    RequestTrailers,
     ResponseHeaders,
     StreamEnded,
     Unknown,
     WaitFailed,
     WaitOver,
 )
+from sidecar.exchange.shadowing import Shadowing
 from sidecar.exchange.states import State
-from sidecar.idempotency.claim import Claim
 from sidecar.idempotency.fields import content_length
 from sidecar.idempotency.fingerprint import Fingerprinter
-from sidecar.idempotency.key import find_key
-from sidecar.idempotency.policy import Execution, Policy
+from sidecar.idempotency.key_places import is_in_body, key_in_body, key_in_head
+from sidecar.idempotency.policy import Execution, Mode
 from sidecar.idempotency.problem import (
-    CallNotDetachable,
+    BodyTooLarge,
     InProgress,
     KeyExpired,
-    KeyInvalid,
     OutcomeUnknown,
     Problem,
     StoreUnavailable,
 )
-from sidecar.idempotency.request import Request
-from sidecar.idempotency.scope import record_id
 
 
-class Admission(Core):
+class Admission(Shadowing):
     """Actions of AWAITING_REQUEST, CLAIMING and WAITING, save for a claim that was granted."""
 
     def admit(self, event: RequestHeaders) -> Effects:
@@ -52,39 +49,62 @@ class Admission(Core):
         self._request, self._request_has_body = request, not event.end_of_stream
         self._unsent = content_length(request.headers)
         self._note_modes(event)
-        policy = self._policies.select(request.method, request.authority, request.path)
+        policy = self._policies.select(request.method, request.authority, request.path, request.context.route)
         if policy is None:
             return self._pass_untouched()
-        self._policy = policy
+        self._policy, self._fingerprint = policy, Fingerprinter(policy.fingerprint, request)
+        if policy.mode is Mode.SHADOW:
+            return self._shadow()
+        if policy.key.place.is_in_body:
+            return self._read_for_key()
         try:
-            key = find_key(request.headers, policy.key)
-            if key is None:
-                return self._pass_untouched()
-            _check_protectable(request)
-            if request.may_be_grpc:
-                _check_call_protectable(request, policy)
-                self._grpc_call = Call(is_open=self._request_has_body)
+            return self._admit_with(key_in_head(request, policy.key))
         except Problem as problem:
             return self._refuse(problem)
-        self._claim = Claim(
-            id=record_id(policy.scope, request, key),
-            owner=self._owner,
-            attempt=0,
-            lease_ms=policy.lease_ms,
-            ttl_ms=policy.ttl_ms,
-            tombstone_ms=policy.tombstone_ms,
-        )
-        self._fingerprint = Fingerprinter(policy.fingerprint, request)
+
+    def _admit_with(self, key: str | None) -> Effects:
+        if key is None:
+            return self._pass_untouched()
+        self._protect(key)
         return self.claim_again(None)
+
+    # --- The key is in the body, or made of it
+
+    def _read_for_key(self) -> Effects:
+        """Have the body read before anything is decided; there may be none, or none that can be read."""
+        if not self._request_has_body or not is_in_body(self._request, self._policy.key):
+            return self._admit_whole()
+        self.state = State.READING
+        return self._asking(HoldRequest())
+
+    def read_for_key(self, event: RequestBody) -> Effects:
+        """Keep a piece of the body, within the limit; at its end, the key is known."""
+        self._take_in(event.data, ends=event.end_of_stream)
+        self._body += event.data
+        if len(self._body) > self._most_held:
+            return self._refuse(BodyTooLarge(self._most_held))
+        if not event.end_of_stream:
+            return ()
+        self._is_whole = True
+        return self._admit_whole()
+
+    def read_for_key_to_trailers(self, _event: RequestTrailers) -> Effects:
+        """The body ended with trailers."""
+        self._take_in(b"", ends=True)
+        self._is_whole = self._ended_with_trailers = True
+        return self._admit_whole()
+
+    def _admit_whole(self) -> Effects:
+        try:
+            body = bytes(self._body)
+            return self._admit_with(key_in_body(self._request, body, self._policy.key, self._fingerprint))
+        except Problem as problem:
+            return self._refuse(problem)
 
     def claim_again(self, _event: OwnerGone | WaitFailed | None) -> Effects:
         """Ask the store for the claim: at first, and after each wait for its owner."""
         self.state = State.CLAIMING
         return (TakeClaim(self._claim, self._policy.unknown),)
-
-    def _pass_untouched(self) -> Effects:
-        self.state = State.PASSING
-        return (PassRequest(present(self._request.headers, ATTEMPT)),)
 
     # --- Somebody else has it
 
@@ -101,7 +121,12 @@ class Admission(Core):
         return (*self._be_patient(wait_ms), WaitAtMost(wait_ms), wait)
 
     def _be_patient(self, wait_ms: int) -> tuple[Answer, ...]:
-        """Envoy grants this once for a head: with what may follow the wait, a detached call of no body."""
+        """Envoy grants this once for a head: with what may follow the wait, a detached call of no body.
+
+        Where the body was read, it waits without a limit.
+        """
+        if self._is_whole and self._request_has_body:
+            return ()
         may_follow = self._policy.execution is Execution.DETACHED and not self._request_has_body
         return self._asking(ExtendTimeout(wait_ms + may_follow * self._policy.deadline_ms + SLACK_MS))
 
@@ -140,7 +165,7 @@ class Admission(Core):
         # Not after a wait: then somebody else was seen executing it a moment ago.
         if event.unavailable and self._policy.bypass_when_unavailable and not self._waited:
             self.state = State.PASSING
-            return (PassRequest(present(self._request.headers, ATTEMPT)), self._count("bypassed"))
+            return (self._unclaimed(present(self._request.headers, ATTEMPT)), self._count("bypassed"))
         return (*self._refuse(StoreUnavailable()), *self._drop_unseen(event))
 
     # --- Envoy answers, or the client leaves, meanwhile
@@ -162,26 +187,3 @@ class Admission(Core):
         """The store did not answer, and nobody is there to be told."""
         self.state = State.CLOSED
         return self._drop_unseen(event)
-
-    def _drop_unseen(self, event: ClaimFailed) -> tuple[Release, ...]:
-        """The claim may have been taken though its answer was lost; nothing was forwarded: it can go."""
-        return (Release(self._claim),) if event.asked else ()
-
-
-def _check_protectable(request: Request) -> None:
-    """Refuse a key on what cannot be recorded: passing it on unclaimed would break the promise (G5)."""
-    if request.is_upgrade:
-        raise KeyInvalid(
-            "A request that upgrades its connection cannot have an idempotency key; leave one of them out."
-        )
-
-
-def _check_call_protectable(request: Request, policy: Policy) -> None:
-    """The same for what an upstream may take for a gRPC call."""
-    if not request.is_grpc:
-        raise KeyInvalid(
-            "A request of this content-type, gRPC-Web for one, cannot have an idempotency key; "
-            "allowed for gRPC: application/grpc, or application/grpc+ and a format."
-        )
-    if policy.execution is Execution.DETACHED:
-        raise CallNotDetachable

@@ -7,7 +7,13 @@ from sidecar.exchange.replying import Replying
 from sidecar.exchange.states import State
 from sidecar.idempotency.grpc import GrpcStatus, status_in
 from sidecar.idempotency.policy import BodyMode
-from sidecar.idempotency.problem import KeyReused, ResponseNotRepeatable, ResponseNotStored
+from sidecar.idempotency.problem import (
+    BodyInvalid,
+    BodyTooLarge,
+    KeyReused,
+    ResponseNotRepeatable,
+    ResponseNotStored,
+)
 from sidecar.idempotency.record import Record
 from sidecar.idempotency.replay import replay_headers
 
@@ -21,8 +27,9 @@ class Comparison(Replying):
     def consult_record(self, event: Recorded) -> Effects:
         """It was executed: replay it, once the payload is known to be the same (G3)."""
         self._record = event.record
-        counts = self._policy.fingerprint.body is BodyMode.RAW
-        if self._record.fingerprint is not None and self._request_has_body and counts:
+        unread = self._request_has_body and not self._is_whole
+        counts = self._policy.fingerprint.body is not BodyMode.NONE
+        if self._record.fingerprint is not None and unread and counts:
             self.state = State.COMPARING
             return self._asking(ReadRequestBody())
         return self._answer_from_record()
@@ -30,6 +37,8 @@ class Comparison(Replying):
     def compare(self, event: RequestBody) -> Effects:
         """Take in a piece of the duplicate's body; answer at its end."""
         self._take_in(event.data, ends=event.end_of_stream)
+        if self._fingerprint.taken > self._most_held:
+            return self._refuse(BodyTooLarge(self._most_held))
         if event.end_of_stream or self._differs_already(self._record.fingerprint):
             return self._answer_from_record()
         return ()
@@ -40,8 +49,11 @@ class Comparison(Replying):
 
     def _answer_from_record(self) -> Effects:
         record = self._record
-        if record.fingerprint is not None and not self._fingerprint.equals(record.fingerprint):
-            return self._refuse(KeyReused())
+        try:
+            if record.fingerprint is not None and not self._fingerprint.equals(record.fingerprint):
+                return self._refuse(KeyReused())
+        except BodyInvalid as problem:
+            return self._refuse(problem)
         if not record.replayable:
             return self._refuse(ResponseNotStored(record.status, self._call_status(record)))
         headers, to_call = replay_headers(record), self._grpc_call is not None

@@ -12,6 +12,8 @@ from sidecar.exchange.effects import (
     CountOutcome,
     Effect,
     MarkUnknown,
+    PassHeld,
+    PassRequest,
     Release,
     RenewLater,
     Reply,
@@ -19,12 +21,13 @@ from sidecar.exchange.effects import (
 )
 from sidecar.exchange.events import ResponseHeaders
 from sidecar.exchange.states import State
+from sidecar.idempotency import json_text
 from sidecar.idempotency.body import Body, size_of
 from sidecar.idempotency.claim import Claim, UnknownPolicy, UnknownReason
 from sidecar.idempotency.fields import Fields, first
 from sidecar.idempotency.fingerprint import UNCOMPARABLE, Fingerprinter
 from sidecar.idempotency.outcome import Outcome, Verdict
-from sidecar.idempotency.policy import Policies, Policy
+from sidecar.idempotency.policy import Execution, KeyPlace, Policies, Policy
 from sidecar.idempotency.problem import Problem
 from sidecar.idempotency.record import Record
 from sidecar.idempotency.replay import needs_stream
@@ -73,6 +76,8 @@ class Core(FullDuplex):
         """The claim was taken over from an attempt that may have executed: it can never be released."""
         self._expected: bytes | None = None
         """The fingerprint of the attempt taken over."""
+        self._is_whole = False
+        """All of the request was read before it was claimed."""
         self._body = bytearray()
         """The request body, where it has to be held."""
         self._grpc_call: Call | None = None
@@ -94,7 +99,29 @@ class Core(FullDuplex):
         """Whether a later takeover would need the fingerprint and the store does not have it yet."""
         return self._policy.unknown is UnknownPolicy.RETRY and self._expected is None
 
+    @property
+    def _is_detached(self) -> bool:
+        return self._policy.execution is Execution.DETACHED
+
+    @property
+    def _most_held(self) -> int:
+        """How many bytes of the request's body may be held; what has to be parsed costs more than memory."""
+        parsed = self._fingerprint.needs_whole_body or self._policy.key.place is KeyPlace.JSON
+        limit = self._policy.max_request_body
+        return min(limit, json_text.MAX_BYTES) if parsed else limit
+
     # --- Answering here and now
+
+    def _pass_untouched(self) -> Effects:
+        self.state = State.PASSING
+        return (self._unclaimed(present(self._request.headers, ATTEMPT)),)
+
+    def _unclaimed(self, remove: tuple[str, ...]) -> PassRequest | PassHeld:
+        """What lets the request go, whether it was held or not."""
+        if not (self._is_whole and self._request_has_body):
+            return PassRequest(remove)
+        body, self._body = bytes(self._body), bytearray()
+        return PassHeld(body, self._ended_with_trailers, remove)
 
     def _refuse(self, problem: Problem) -> Effects:
         self.state = State.ANSWERED

@@ -22,6 +22,25 @@ class PassRequest:
 
 
 @value
+class PassHeld:
+    """Forward a request that was held, head and body, and hear no more of it.
+
+    `remove` names header fields a client may not set.
+    """
+
+    body: bytes
+    has_trailers: bool
+    remove: tuple[str, ...] = ()
+
+
+@value
+class WatchRequest:
+    """Forward the request as it is, and show the rest of it and its response as they pass."""
+
+    has_body: bool
+
+
+@value
 class ForwardRequest:
     """Forward the request as attempt `attempt`, and show the rest of it and its response as they pass."""
 
@@ -167,6 +186,8 @@ class ReplyAtOnce:
 
 Answer: TypeAlias = (
     PassRequest
+    | PassHeld
+    | WatchRequest
     | ForwardRequest
     | ReadRequestBody
     | HoldRequest

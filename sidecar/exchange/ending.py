@@ -117,7 +117,7 @@ class Ending(Replying):
 
     def pass_on(self, event: EnvoyEvent) -> Effects:
         """Let it pass."""
-        if self.state is State.COMPARING:  # Envoy will not wait for the rest of the request
+        if self.state in (State.COMPARING, State.READING):  # Envoy will not wait for the rest of the request
             self.state = State.PASSING
         elif self.state is State.AWAITING_REQUEST:
             self.state = State.PASSING

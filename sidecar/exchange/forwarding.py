@@ -34,8 +34,8 @@ from sidecar.exchange.states import State
 from sidecar.idempotency.claim import UnknownReason
 from sidecar.idempotency.fields import end_to_end
 from sidecar.idempotency.fingerprint import UNCOMPARABLE
-from sidecar.idempotency.policy import Execution
 from sidecar.idempotency.problem import (
+    BodyInvalid,
     BodyTooLarge,
     InProgress,
     KeyReused,
@@ -57,19 +57,16 @@ class Forwarding(Responding):
         self._taken_over, self._expected = event.taken_over, event.fingerprint
         if self._expected == UNCOMPARABLE:
             return self._turn_away(OutcomeUnknown(event.attempt - 1, "answered before its request had ended"))
-        if not self._request_has_body:
+        if self._is_whole or not self._request_has_body:
             return self._decide_on_whole()
         # A body that is announced as empty: its head would be all of it.
-        if self._is_detached or self._expected is not None or self._unsent == 0:
+        unsure = self._fingerprint.needs_whole_body or self._unsent == 0
+        if self._is_detached or self._expected is not None or unsure:
             self.state = State.HOLDING
             body = ReadRequestBody() if self._is_detached else HoldRequest()
             return (*self._asking(body), self._renew_later())
         self.state = State.FORWARDING
         return self._executing(ForwardRequest(event.attempt, has_body=True))
-
-    @property
-    def _is_detached(self) -> bool:
-        return self._policy.execution is Execution.DETACHED
 
     def _executing(self, *effects: Answer | Execute) -> Effects:
         return (*effects, self._count("executed"), self._renew_later())
@@ -80,8 +77,8 @@ class Forwarding(Responding):
         """Keep a piece of the request, within the policy's limit; at its end go on."""
         self._take_in(event.data, ends=event.end_of_stream)
         self._body += event.data
-        if len(self._body) > self._policy.max_request_body:
-            return self._turn_away(BodyTooLarge(self._policy.max_request_body))
+        if len(self._body) > self._most_held:
+            return self._turn_away(BodyTooLarge(self._most_held))
         if event.end_of_stream or self._differs_already(self._expected):
             return self._decide_on_whole()
         return ()
@@ -94,6 +91,10 @@ class Forwarding(Responding):
 
     def _decide_on_whole(self) -> Effects:
         """All of the request is known and none of it has been sent."""
+        try:
+            self._fingerprint.digest()
+        except BodyInvalid as problem:
+            return self._turn_away(problem)
         if self._expected is not None and not self._fingerprint.equals(self._expected):
             return self._turn_away(KeyReused())
         if self._must_note:

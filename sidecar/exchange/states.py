@@ -45,6 +45,9 @@ class State(Enum):
     """Where an exchange stands; each value says what it is waiting for."""
 
     AWAITING_REQUEST = "Waiting for the request's head."
+    READING = (
+        "Waiting for the rest of the request's body, which its key is in or made of; Envoy holds the request."
+    )
     CLAIMING = "Waiting for the store's answer to the claim; Envoy holds the request."
     WAITING = "Waiting for the owner of the claim to be done; Envoy holds the request."
     COMPARING = "Waiting for the rest of a duplicate's body, to compare it with the record's fingerprint."
@@ -60,6 +63,10 @@ class State(Enum):
     PASSING = "Waiting for the end of the stream; whatever still comes passes."
     REPLYING = "Waiting for the next piece of the large body that the client is being answered with."
     ANSWERED = "Waiting for the end of the stream; the client has been answered here."
+    SHADOWING = "Watching an exchange that passes unchanged, as its policy says `mode: shadow`."
+    SHADOWING_ALONE = (
+        "Waiting for the store's answer to the claim of an exchange that was watched; the stream is gone."
+    )
     ABANDONED = "Waiting for the store's answer to the claim; the stream is gone."
     SETTLING_ALONE = "Waiting for the store to keep the outcome; the stream is gone."
     CLOSED = "Over."
@@ -81,7 +88,7 @@ Row = tuple[State, type[Event], Transition]
 
 _SENDING = frozenset({S.HOLDING, S.FORWARDING, S.NOTING})
 _RESPONDING = frozenset({S.AWAITING_RESPONSE, S.CAPTURING_EARLY, S.CAPTURING})
-LEASED = _SENDING | _RESPONDING | {S.EXECUTING, S.EXECUTING_ALONE}
+LEASED = _SENDING | _RESPONDING | {S.EXECUTING, S.EXECUTING_ALONE, S.SHADOWING}
 """Where the claim is held and its lease renewed."""
 
 TIMED = LEASED | {S.CLAIMING, S.WAITING}
@@ -94,9 +101,11 @@ def _on(state: State, event: type[Event], action: str, *targets: State) -> Row:
 
 def _rows() -> Iterator[Row]:
     yield from _before_the_claim()
+    yield from _while_reading_for_the_key()
     yield from _while_sending()
     yield from _while_responding()
     yield from _while_executing_detached()
+    yield from _while_shadowing()
     yield from _on_the_lease()
     yield from _after_the_decision()
     yield from _while_replying()
@@ -104,7 +113,9 @@ def _rows() -> Iterator[Row]:
 
 
 def _before_the_claim() -> Iterator[Row]:
-    yield _on(S.AWAITING_REQUEST, RequestHeaders, "admit", S.PASSING, S.CLAIMING, S.ANSWERED)
+    yield _on(
+        S.AWAITING_REQUEST, RequestHeaders, "admit", S.PASSING, S.READING, S.CLAIMING, S.ANSWERED, S.SHADOWING
+    )
     # Envoy's reply to a request that never reached this filter opens a stream with its response.
     yield _on(S.AWAITING_REQUEST, ResponseHeaders, "pass_on", S.PASSING)
     yield _on(S.AWAITING_REQUEST, StreamEnded, "close", S.CLOSED)
@@ -138,6 +149,15 @@ def _before_the_claim() -> Iterator[Row]:
     yield _on(S.COMPARING, RequestTrailers, "compare_at_trailers", S.REPLYING, S.ANSWERED)
     yield _on(S.COMPARING, ResponseHeaders, "pass_on", S.PASSING)
     yield _on(S.COMPARING, StreamEnded, "close", S.CLOSED)
+
+
+def _while_reading_for_the_key() -> Iterator[Row]:
+    read = (S.CLAIMING, S.PASSING, S.ANSWERED)
+    yield _on(S.READING, RequestBody, "read_for_key", S.READING, *read)
+    yield _on(S.READING, RequestTrailers, "read_for_key_to_trailers", *read)
+    # Envoy will not wait for the rest of the body.
+    yield _on(S.READING, ResponseHeaders, "pass_on", S.PASSING)
+    yield _on(S.READING, StreamEnded, "close", S.CLOSED)
 
 
 def _while_sending() -> Iterator[Row]:
@@ -193,6 +213,27 @@ def _while_executing_detached() -> Iterator[Row]:
     yield _on(S.EXECUTING_ALONE, ExecutionFailed, "lose_answer", S.SETTLING_ALONE)
 
 
+def _while_shadowing() -> Iterator[Row]:
+    decided = (S.SHADOWING, S.PASSING)
+    for compared in (Claimed, Recorded):
+        yield _on(S.SHADOWING, compared, "take_answer_in_shadow", *decided)
+    yield _on(S.SHADOWING_ALONE, Claimed, "take_late_answer_in_shadow", S.SETTLING_ALONE, S.CLOSED)
+    yield _on(S.SHADOWING_ALONE, Recorded, "take_late_answer_in_shadow", S.CLOSED)
+    for plain in (InFlight, Unknown, Expired):
+        yield _on(S.SHADOWING, plain, "take_answer_in_shadow", S.PASSING)
+        yield _on(S.SHADOWING_ALONE, plain, "take_late_answer_in_shadow", S.CLOSED)
+    yield _on(S.SHADOWING, ClaimFailed, "fail_in_shadow", S.PASSING)
+    yield _on(S.SHADOWING_ALONE, ClaimFailed, "drop_unseen_claim", S.CLOSED)
+    yield _on(S.SHADOWING, RequestBody, "watch_request", *decided)
+    yield _on(S.SHADOWING, RequestTrailers, "watch_request", *decided)
+    yield _on(S.SHADOWING, ResponseHeaders, "watch_response_head")
+    yield _on(S.SHADOWING, ResponseBody, "watch_response")
+    yield _on(S.SHADOWING, ResponseTrailers, "watch_response")
+    yield _on(S.SHADOWING, Settled, "count_in_shadow")
+    yield _on(S.SHADOWING, SettlingFailed, "count_in_shadow")
+    yield _on(S.SHADOWING, StreamEnded, "leave_shadow", S.SHADOWING_ALONE, S.SETTLING_ALONE, S.CLOSED)
+
+
 def _on_the_lease() -> Iterator[Row]:
     for leased in sorted(LEASED, key=_name):
         yield _on(leased, RenewalDue, "renew")
@@ -240,6 +281,9 @@ def _too_late_to_matter() -> Iterator[Row]:
         yield _on(done, SettlingFailed, "ignore")
         yield _on(done, OwnerGone, "ignore")
         yield _on(done, WaitFailed, "ignore")
+    # One dropped in shadow.
+    yield _on(S.PASSING, Settled, "ignore")
+    yield _on(S.PASSING, SettlingFailed, "ignore")
     for decided in (S.SETTLING, S.SETTLING_ALONE, S.PASSING, S.REPLYING, S.ANSWERED, S.CLOSED):
         for renewal in (RenewalDue, Renewed, RenewalFailed):
             yield _on(decided, renewal, "ignore")

@@ -88,16 +88,24 @@ class KeyInvalid(Problem):
     grpc_status = GrpcStatus.INVALID_ARGUMENT
 
 
-class CallNotDetachable(KeyInvalid):
-    """The policy executes detached, which a gRPC call cannot be: the policy is at fault, not the argument."""
+class CallNotSupported(KeyInvalid):
+    """The policy wants what a gRPC call cannot have: the policy is at fault, not the argument."""
 
     grpc_status = GrpcStatus.UNIMPLEMENTED
 
-    def __init__(self) -> None:
+    def __init__(self, setting: str) -> None:
+        """`setting`: the field of the policy and its value."""
         super().__init__(
-            "This gRPC call cannot have an idempotency key: its policy says execution: detached, "
-            "which is for HTTP alone."
+            f"This gRPC call cannot have an idempotency key: its policy says {setting}, which is for HTTP "
+            "alone."
         )
+
+
+class BodyInvalid(Problem):
+    """The body is not what the policy has to read it as; `detail` says where it is wrong."""
+
+    type, title, status = "body-invalid", "Request body invalid", 400
+    grpc_status = GrpcStatus.INVALID_ARGUMENT
 
 
 class InProgress(Problem):

@@ -12,7 +12,7 @@ LARGEST_PIECE = 20_000
 """Of a body, in bytes: larger than a policy's limits where the walk sets them."""
 
 _LARGE = b"z" * LARGEST_PIECE
-_BODIES = st.sampled_from([b"", b"x", b"x", b"\0\0\0\0\1m", _LARGE, _LARGE]) | st.binary(max_size=40)
+_BODIES = st.sampled_from([b"", b"x", b"x", b'"k"', b"\0\0\0\0\1m", _LARGE, _LARGE]) | st.binary(max_size=40)
 _NAMES = st.sampled_from(
     [
         *("content-length", "content-type", "idempotency-key", "idempotency-attempt", "te", "trailer"),
@@ -24,6 +24,7 @@ _VALUES = st.sampled_from(
     [
         *(b"0", b"1", b"-1", b"3", b"99999999999999999999", b"200", b"", b"\xff\x00", b"x" * 300),
         *(b"application/grpc", b"application/grpc-web", b'"k"', b"websocket"),
+        *(b"application/json", b"application/x-www-form-urlencoded"),
     ]
 )
 _ODD_FIELDS: st.SearchStrategy[Fields] = st.lists(st.tuples(_NAMES, _VALUES), max_size=4).map(tuple)
@@ -33,7 +34,7 @@ _MANY_FIELDS: st.SearchStrategy[Fields] = st.integers(1_000, 3_000).map(
 _FIELDS = st.sampled_from([*[st.just(())] * 12, *[_ODD_FIELDS] * 6, _MANY_FIELDS]).flatmap(
     lambda drawn: drawn
 )
-_KEYED: Fields = ((":method", b"POST"), (":path", b"/pay"), ("idempotency-key", b'"k"'))
+_KEYED: Fields = ((":method", b"POST"), (":path", b"/pay?key=k"), ("idempotency-key", b'"k"'))
 _GRPC: Fields = (*_KEYED, ("content-type", b"application/grpc"), ("te", b"trailers"))
 _SELDOM = st.sampled_from([False, False, False, True])
 _MODES = st.sampled_from([*[(0, 0)] * 9, (4, 4), (4, 1), (0, 4), (1, 1), (9, 9)])

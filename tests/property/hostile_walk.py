@@ -17,12 +17,16 @@ from sidecar.extproc.driver import Driver
 from sidecar.extproc.timers import Timers
 from sidecar.extproc.wire import ext_proc_pb2 as pb
 from sidecar.idempotency.claim import UnknownPolicy
+from sidecar.idempotency.pointer import Pointer
 from sidecar.idempotency.policy import (
     BodyMode,
     Execution,
     FingerprintSpec,
     InProgress,
+    KeyPlace,
+    KeySource,
     Match,
+    Mode,
     Policies,
     Policy,
 )
@@ -42,9 +46,11 @@ from tests.unit.extproc.driver_scene import FakeObserver, FakeStream, VirtualLoo
 
 LIMIT = 4_096
 POLICIES = st.builds(
-    lambda unknown, execution, wait_ms, body, bypass: Policy(
+    lambda unknown, execution, wait_ms, body, bypass, mode, key: Policy(
         "any",
         match=Match(),
+        mode=mode,
+        key=key,
         unknown=unknown,
         execution=execution,
         in_progress=InProgress(wait_ms=wait_ms),
@@ -56,16 +62,28 @@ POLICIES = st.builds(
     st.sampled_from(UnknownPolicy),
     st.sampled_from([Execution.INLINE, Execution.INLINE, Execution.DETACHED]),
     st.sampled_from([0, 5_000]),
-    st.sampled_from([BodyMode.RAW, BodyMode.NONE]),
+    st.sampled_from([*[BodyMode.RAW] * 3, BodyMode.NONE, BodyMode.JSON, BodyMode.FORM]),
     st.booleans(),
+    st.sampled_from([*[Mode.ENFORCE] * 3, Mode.SHADOW]),
+    st.sampled_from(
+        [
+            *[KeySource()] * 4,
+            KeySource("key", KeyPlace.QUERY, required=True),
+            KeySource("", KeyPlace.JSON, Pointer.parse("")),
+            KeySource("", KeyPlace.DERIVED),
+        ]
+    ),
 )
 POLITE, SLOPPY, RUDE = (1, 40), (1, 4), (2, 3)
 """How many messages of how many a peer sends without regard for the order."""
 _MANNERS = st.sampled_from([POLITE, POLITE, POLITE, SLOPPY, SLOPPY, RUDE])
 _OUT_OF_ORDER = st.sampled_from([*[None] * 4, *[WELL_FORMED] * 4, MUTATED, GARBAGE])
 """None: the last message once more."""
-MOST_BYTES = 2 * LIMIT + 2 * LARGEST_PIECE
-"""What an exchange may hold of bodies: what its policy lets it keep of each, and pieces it is busy with."""
+MOST_BYTES = 3 * LIMIT + 2 * LARGEST_PIECE
+"""What an exchange may hold of bodies: what its policy lets it keep of each, and pieces it is busy with.
+
+A request that is held and counts by its meaning is there twice, until it is whole.
+"""
 Asked: TypeAlias = tuple[StoreEffect | Execute, "asyncio.Future[StoreEvent | OriginEvent]"]
 Move: TypeAlias = Callable[[], Awaitable[None]]
 

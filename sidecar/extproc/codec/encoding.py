@@ -16,6 +16,7 @@ from sidecar.exchange.effects import (
     ForwardHeld,
     ForwardRequest,
     HoldRequest,
+    PassHeld,
     PassRequest,
     PassRequestBody,
     PassRequestTrailers,
@@ -27,6 +28,7 @@ from sidecar.exchange.effects import (
     ReplyAtOnce,
     ReplyPiece,
     ReplyTrailers,
+    WatchRequest,
 )
 from sidecar.extproc.codec import modes
 from sidecar.extproc.codec.replies import (
@@ -66,6 +68,14 @@ def _pass_request(answer: PassRequest) -> tuple[bytes, ...]:
     return _alone(pb.ProcessingResponse(request_headers=_passed(answer.remove)))
 
 
+def _watch_request(answer: WatchRequest) -> tuple[bytes, ...]:
+    return _WATCHED if answer.has_body else _WATCHED_BODYLESS
+
+
+def _pass_held(answer: PassHeld) -> tuple[bytes, ...]:
+    return _whole(_passed(answer.remove), answer.body, has_trailers=answer.has_trailers)
+
+
 def _pass_response_headers(answer: PassResponseHeaders) -> tuple[bytes, ...]:
     if not answer.remove:
         return _SHOWN_ON if answer.more else _SHOWN_OFF
@@ -87,13 +97,17 @@ def _alone(message: pb.ProcessingResponse) -> tuple[bytes, ...]:
     return (message.SerializeToString(),)
 
 
-def _forward_held(answer: ForwardHeld) -> Iterator[pb.ProcessingResponse]:
+def _forward_held(answer: ForwardHeld) -> tuple[bytes, ...]:
+    return _whole(_forwarded(answer.attempt), answer.body, has_trailers=answer.has_trailers)
+
+
+def _whole(head: pb.HeadersResponse, body: bytes, *, has_trailers: bool) -> tuple[bytes, ...]:
     """The head, then the body echoed: Envoy has given it away (full duplex)."""
-    yield pb.ProcessingResponse(request_headers=_forwarded(answer.attempt))
-    for body in _echoed(answer.body, ends=not answer.has_trailers):
-        yield pb.ProcessingResponse(request_body=body)
-    if answer.has_trailers:
-        yield pb.ProcessingResponse(request_trailers=pb.TrailersResponse())
+    messages = [pb.ProcessingResponse(request_headers=head)]
+    messages += [pb.ProcessingResponse(request_body=piece) for piece in _echoed(body, ends=not has_trailers)]
+    if has_trailers:
+        messages.append(pb.ProcessingResponse(request_trailers=pb.TrailersResponse()))
+    return tuple([message.SerializeToString() for message in messages])
 
 
 def _echo_request(answer: EchoRequestBody) -> tuple[bytes, ...]:
@@ -132,6 +146,10 @@ def _constant(message: pb.ProcessingResponse) -> Callable[[Any], tuple[bytes, ..
 
 
 _PASSED = _alone(pb.ProcessingResponse(request_headers=_passed(())))
+_WATCHED = _alone(pb.ProcessingResponse(request_headers=_passed(()), mode_override=modes.WATCH))
+_WATCHED_BODYLESS = _alone(
+    pb.ProcessingResponse(request_headers=_passed(()), mode_override=modes.WATCH_RESPONSE)
+)
 _FIRST_ATTEMPT = _forwarding(1, has_body=True)
 _FIRST_ATTEMPT_BODYLESS = _forwarding(1, has_body=False)
 _SHOWN_ON = _response_headers((), more=True)
@@ -144,7 +162,9 @@ _ENCODERS: dict[type[Answer], Callable[[Any], tuple[bytes, ...]]] = {
     ReplyAtOnce: encode_at_once,
     PassRequest: _pass_request,
     ForwardRequest: _forward_request,
-    ForwardHeld: lambda answer: tuple(message.SerializeToString() for message in _forward_held(answer)),
+    ForwardHeld: _forward_held,
+    PassHeld: _pass_held,
+    WatchRequest: _watch_request,
     EchoRequestBody: _echo_request,
     EchoResponseBody: _echo_response,
     ExtendTimeout: _extend_timeout,

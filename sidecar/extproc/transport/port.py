@@ -16,7 +16,7 @@ class Stream(Protocol):
     """The way out of one stream."""
 
     def metadata(self, name: str) -> str | None:
-        """The value that the call's initial metadata has under `name` (lower-case); None where there is none."""
+        """What the call brought along under this name (lower-case) in its initial metadata; None: nothing."""
         ...
 
     def send(self, message: bytes) -> None:

@@ -52,13 +52,24 @@ from sidecar.idempotency.claim import Claim, UnknownPolicy, UnknownReason
 from sidecar.idempotency.fields import Fields, first
 from sidecar.idempotency.fingerprint import Fingerprinter
 from sidecar.idempotency.outcome import Origin, Outcome
-from sidecar.idempotency.policy import Execution, InProgress, Policies, Policy
+from sidecar.idempotency.pointer import Pointer
+from sidecar.idempotency.policy import (
+    Execution,
+    InProgress,
+    KeyPlace,
+    KeySource,
+    Mode,
+    Policies,
+    Policy,
+)
 from sidecar.idempotency.record import Record
 from sidecar.idempotency.request import Request
 
 POLICY = Policy("payments", lease_ms=30_000, max_response_body=16)
 WAITING = replace(POLICY, in_progress=InProgress(wait_ms=10_000))
 RETRYING = replace(POLICY, unknown=UnknownPolicy.RETRY)
+IN_BODY = replace(POLICY, key=KeySource("/key", KeyPlace.JSON, Pointer.parse("/key")))
+SHADOW = replace(POLICY, mode=Mode.SHADOW)
 DETACHED = replace(POLICY, execution=Execution.DETACHED, max_request_body=8, deadline_ms=60_000)
 OWNER = "owner-1"
 UPSTREAM = Origin("via_upstream", 0, "10.0.0.1:80", 1)
@@ -208,6 +219,7 @@ class Way:
 
 WAYS: dict[State, Way] = {
     State.AWAITING_REQUEST: Way(),
+    State.READING: Way((head(),), IN_BODY),
     State.CLAIMING: Way((head(),)),
     State.WAITING: Way((head(), InFlight(1)), WAITING),
     State.COMPARING: Way((head(), recorded(of=b"f" * 32))),
@@ -223,6 +235,8 @@ WAYS: dict[State, Way] = {
     State.PASSING: Way((head(WITHOUT_KEY),)),
     State.REPLYING: Way((head(body=False), recorded(LARGE, of=None))),
     State.ANSWERED: Way((head(body=False), InFlight(1))),
+    State.SHADOWING: Way((head(), CLAIMED), SHADOW),
+    State.SHADOWING_ALONE: Way((head(), ENDED), SHADOW),
     State.ABANDONED: Way((head(), ENDED)),
     State.SETTLING_ALONE: Way((head(), CLAIMED, ENDED)),
     State.CLOSED: Way((ENDED,)),

@@ -6,7 +6,7 @@ import pytest
 from envoy_data_plane.envoy.config.core.v3 import HeaderValue
 from envoy_data_plane.envoy.service.ext_proc.v3 import HeadersResponse, StreamedBodyResponse
 
-from sidecar.exchange.effects import ExtendTimeout, ForwardHeld, HoldRequest, ReadRequestBody
+from sidecar.exchange.effects import ExtendTimeout, ForwardHeld, HoldRequest, PassHeld, ReadRequestBody
 from sidecar.extproc.codec import encode
 from sidecar.extproc.codec.replies import MAX_STREAMED_PIECE
 from sidecar.extproc.wire import ext_proc_pb2 as pb
@@ -34,8 +34,12 @@ class Forwarded:
 
 
 def forwarded(body: bytes, *, attempt: int = 2, has_trailers: bool = False) -> Forwarded:
+    return told_by(ForwardHeld(attempt, body, has_trailers))
+
+
+def told_by(answer: ForwardHeld | PassHeld) -> Forwarded:
     told = Forwarded()
-    for message in answers(ForwardHeld(attempt, body, has_trailers)):
+    for message in answers(answer):
         told.phases.append(phase(message))
         assert message.mode_override is None, "the mode that shows the response was set when it was held"
         if message.request_headers is not None:
@@ -138,3 +142,26 @@ def test_a_held_body_with_trailers_is_ended_by_them_alone(size: int) -> None:
     assert told.body == body
     assert told.ends == [False] * len(told.pieces)
     assert told.phases == ["request_headers", *["request_body"] * len(told.pieces), "request_trailers"]
+
+
+# --- Passing what was held after all
+
+
+def test_a_held_request_that_needs_nothing_passes_as_it_came() -> None:
+    told = told_by(PassHeld(b"body", has_trailers=False))
+
+    assert told.phases == ["request_headers", "request_body"]
+    assert told.head is not None
+    assert told.head.response is None
+    assert (told.body, told.ends) == (b"body", [True])
+
+
+def test_it_passes_with_its_trailers_and_without_what_a_client_may_not_set() -> None:
+    told = told_by(PassHeld(b"body", has_trailers=True, remove=("idempotency-attempt",)))
+
+    assert told.phases == ["request_headers", "request_body", "request_trailers"]
+    assert told.ends == [False]
+    assert told.head is not None
+    assert told.head.response is not None
+    assert told.head.response.header_mutation is not None
+    assert told.head.response.header_mutation.remove_headers == ["idempotency-attempt"]

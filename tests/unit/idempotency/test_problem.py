@@ -8,7 +8,7 @@ from sidecar.idempotency.fields import first
 from sidecar.idempotency.grpc import GrpcStatus
 from sidecar.idempotency.problem import (
     BodyTooLarge,
-    CallNotDetachable,
+    CallNotSupported,
     InProgress,
     KeyExpired,
     KeyInvalid,
@@ -130,7 +130,7 @@ def test_a_document_is_json_whatever_the_detail_and_the_request_id_hold() -> Non
     [
         (KeyMissing("detail"), GrpcStatus.INVALID_ARGUMENT),
         (KeyInvalid("detail"), GrpcStatus.INVALID_ARGUMENT),
-        (CallNotDetachable(), GrpcStatus.UNIMPLEMENTED),
+        (CallNotSupported("execution: detached"), GrpcStatus.UNIMPLEMENTED),
         (InProgress(status=409, retry_after_s=1), GrpcStatus.ABORTED),
         (KeyReused(), GrpcStatus.FAILED_PRECONDITION),
         (OutcomeUnknown(2, "lease-expired"), GrpcStatus.FAILED_PRECONDITION),
@@ -177,5 +177,5 @@ def test_a_call_that_was_not_stored_tells_what_it_ended_with() -> None:
 
 
 def test_a_call_that_cannot_be_detached_is_told_to_be_no_fault_of_the_key() -> None:
-    assert CallNotDetachable().type == "key-invalid"
-    assert "execution: detached" in CallNotDetachable().detail
+    assert CallNotSupported("execution: detached").type == "key-invalid"
+    assert "execution: detached" in CallNotSupported("execution: detached").detail
