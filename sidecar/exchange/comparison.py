@@ -5,6 +5,7 @@ from sidecar.exchange.effects import LargeReply, ReadRequestBody, Reply
 from sidecar.exchange.events import Recorded, RequestBody, RequestTrailers
 from sidecar.exchange.replying import Replying
 from sidecar.exchange.states import State
+from sidecar.idempotency.advertising import with_advertised
 from sidecar.idempotency.grpc import GrpcStatus, status_in
 from sidecar.idempotency.policy import BodyMode
 from sidecar.idempotency.problem import (
@@ -26,7 +27,7 @@ class Comparison(Replying):
 
     def consult_record(self, event: Recorded) -> Effects:
         """It was executed: replay it, once the payload is known to be the same (G3)."""
-        self._record = event.record
+        self._record, self._expires_ms = event.record, event.expires_ms
         unread = self._request_has_body and not self._is_whole
         counts = self._policy.fingerprint.body is not BodyMode.NONE
         if self._record.fingerprint is not None and unread and counts:
@@ -56,7 +57,10 @@ class Comparison(Replying):
             return self._refuse(problem)
         if not record.replayable:
             return self._refuse(ResponseNotStored(record.status, self._call_status(record)))
-        headers, to_call = replay_headers(record), self._grpc_call is not None
+        headers, to_call = (
+            with_advertised(replay_headers(record), self._advertised()),
+            self._grpc_call is not None,
+        )
         if not self._can_give(headers, record.body, record.trailers):
             return self._refuse(ResponseNotRepeatable(record.status, self._call_status(record)))
         counted, body = self._count("replayed"), record.body

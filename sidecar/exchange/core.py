@@ -22,6 +22,7 @@ from sidecar.exchange.effects import (
 from sidecar.exchange.events import ResponseHeaders
 from sidecar.exchange.states import State
 from sidecar.idempotency import json_text
+from sidecar.idempotency.advertising import advertised
 from sidecar.idempotency.body import Body, size_of
 from sidecar.idempotency.claim import Claim, UnknownPolicy, UnknownReason
 from sidecar.idempotency.fields import Fields, first
@@ -80,6 +81,8 @@ class Core(FullDuplex):
         """All of the request was read before it was claimed."""
         self._body = bytearray()
         """The request body, where it has to be held."""
+        self._expires_ms = 0
+        """Until when at least the outcome is kept, as the store said."""
         self._grpc_call: Call | None = None
         """What is known of a gRPC call beyond what HTTP tells; None where it is none."""
         self._ended_with_trailers = False
@@ -131,6 +134,12 @@ class Core(FullDuplex):
         """Whether this Envoy has a form of reply that gives the client this response as it was."""
         to_call = self._grpc_call is not None
         return self._may_stream_reply or not needs_stream(headers, size_of(body), trailers, to_call=to_call)
+
+    def _advertised(self) -> Fields:
+        """What the policy tells clients of itself, beside a response that they may get again."""
+        if not self._policy.advertise:
+            return ()
+        return advertised(self._expires_ms, self._policy.docs_url)
 
     def _problem_reply(self, problem: Problem) -> Reply:
         details, docs_url = f"idempotency_{problem.result}", self._policy.docs_url

@@ -6,7 +6,9 @@ from sidecar.exchange.effects import LargeReply, Reply, SettleEffect
 from sidecar.exchange.events import Executed, ExecutionFailed, Failure, ResponseHeaders, StreamEnded
 from sidecar.exchange.replying import Replying
 from sidecar.exchange.states import State
+from sidecar.idempotency.advertising import with_advertised
 from sidecar.idempotency.claim import UnknownReason
+from sidecar.idempotency.fields import Fields
 from sidecar.idempotency.outcome import Outcome, Verdict, judge
 from sidecar.idempotency.problem import (
     OriginUnavailable,
@@ -37,7 +39,7 @@ class Detached(Replying):
     def _first_reply(self, event: Executed) -> Reply | LargeReply:
         body = event.body
         if body is not None:
-            headers = first_headers(event.headers, body)
+            headers = self._with_advertised(first_headers(event.headers, body))
             if not self._can_give(headers, body, event.trailers):
                 return self._problem_reply(ResponseNotRepeatable(event.status))
             if isinstance(body, bytes):
@@ -52,6 +54,10 @@ class Detached(Replying):
                 return self._problem_reply(
                     OutcomeUnknown(self._claim.attempt, UnknownReason.UPSTREAM_STATUS, status=502)
                 )
+
+    def _with_advertised(self, headers: Fields) -> Fields:
+        recording = self._verdict.outcome is Outcome.RECORD
+        return with_advertised(headers, self._advertised() if recording else ())
 
     def _settlement(self, event: Executed) -> SettleEffect:
         if self._verdict.outcome is Outcome.RECORD:

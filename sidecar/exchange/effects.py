@@ -96,11 +96,13 @@ class PassRequestTrailers:
 class PassResponseHeaders:
     """Give the client the head of the response, less the fields named in `remove`.
 
-    With `more` the rest of the response is shown as it passes; without, it passes unseen.
+    With `more` the rest of the response is shown as it passes; without, it passes unseen. `advertised` are
+    fields that the client is told beside the upstream's.
     """
 
     more: bool
     remove: tuple[str, ...] = ()
+    advertised: Fields = ()
 
 
 @value

@@ -55,6 +55,7 @@ class Forwarding(Responding):
         """The id is ours: forward the request, or hold it where all of it must be known first."""
         self._claim = self._claim.granted(event.attempt)
         self._taken_over, self._expected = event.taken_over, event.fingerprint
+        self._expires_ms = event.expires_ms
         if self._expected == UNCOMPARABLE:
             return self._turn_away(OutcomeUnknown(event.attempt - 1, "answered before its request had ended"))
         if self._is_whole or not self._request_has_body:

@@ -32,7 +32,9 @@ class Responding(Core):
         else:
             self._verdict = self._judge_call_head(self._grpc_call, event)
         recording = self._verdict.outcome is Outcome.RECORD
-        answer = PassResponseHeaders(recording and not event.end_of_stream, present(event.headers, REPLAYED))
+        told = self._advertised() if recording else ()
+        more = recording and not event.end_of_stream
+        answer = PassResponseHeaders(more, present(event.headers, REPLAYED), told)
         if not recording:
             return self._settle(answer, self._give_up_record(whole=not early))
         self._capture = Capture(event, self._policy, of_call=self._grpc_call is not None)

@@ -1,5 +1,6 @@
 """A claim on a (scope, key), and every answer the store can give to one (DESIGN, "The store port")."""
 
+from dataclasses import field
 from enum import StrEnum
 from typing import TypeAlias
 
@@ -67,11 +68,14 @@ class Claimed:
     `taken_over`: an earlier attempt may have executed (`UnknownPolicy.RETRY`), so this one may never release
     the id. `fingerprint` is then that attempt's, where it is known: only the same payload may go on. It is
     None on a first attempt, after a release, and where no attempt was ever forwarded whole.
+    `expires_ms`: until when at least the store will keep what becomes of it, in milliseconds since 1970 by its
+    clock.
     """
 
     attempt: int
     fingerprint: bytes | None = None
     taken_over: bool = False
+    expires_ms: int = field(default=0, compare=False)
 
 
 @value
@@ -83,9 +87,10 @@ class InFlight:
 
 @value
 class Recorded:
-    """It was executed; this is what came of it."""
+    """It was executed; this is what came of it. `expires_ms`: until when it is kept, as for `Claimed`."""
 
     record: Record
+    expires_ms: int = field(default=0, compare=False)
 
 
 @value

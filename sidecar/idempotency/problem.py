@@ -7,6 +7,7 @@ HTTP, `Problem.message` for gRPC.
 import json
 from typing import ClassVar
 
+from sidecar.idempotency.advertising import described_by
 from sidecar.idempotency.fields import Fields
 from sidecar.idempotency.grpc import GrpcStatus
 
@@ -53,7 +54,7 @@ class Problem(Exception):  # noqa: N818 (RFC 9457's own word for it)
         fields: list[tuple[str, bytes]] = [("content-type", b"application/problem+json")]
         if self.retry_after_s is not None:
             fields.append(("retry-after", str(self.retry_after_s).encode()))
-        return (*fields, *_link(docs_url))
+        return (*fields, *described_by(docs_url))
 
     def message(self) -> str:
         """The `grpc-message`, before it is percent-encoded: the type, then the detail."""
@@ -66,12 +67,8 @@ class Problem(Exception):  # noqa: N818 (RFC 9457's own word for it)
         `Retry-After` does over HTTP.
         """
         if self.retry_after_s is None:
-            return _link(docs_url)
-        return (("grpc-retry-pushback-ms", str(self.retry_after_s * 1000).encode()), *_link(docs_url))
-
-
-def _link(docs_url: str | None) -> Fields:
-    return (("link", f'<{docs_url}>; rel="describedby"'.encode()),) if docs_url else ()
+            return described_by(docs_url)
+        return (("grpc-retry-pushback-ms", str(self.retry_after_s * 1000).encode()), *described_by(docs_url))
 
 
 class KeyMissing(Problem):

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import heapq
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TypeAlias
@@ -83,10 +84,12 @@ class MemoryStore:
 
     Args:
         clock: The time, in seconds; it must never run backwards.
+        wall_clock: The seconds since 1970, to tell clients a date; nothing is decided by it.
     """
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    def __init__(self, clock: Callable[[], float], wall_clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
+        self._wall_clock = wall_clock
         self._entries: dict[str, _Kept] = {}
         # One (due, id) per entry. A write moves the end without touching the queue: an item that comes
         # due before its entry is gone goes back with the end of that moment.
@@ -236,7 +239,7 @@ class MemoryStore:
             return Expired()
         match used:
             case _Settled(record=record):
-                return Recorded(record)
+                return Recorded(record, self._date(kept.expires_at, now))
             case _Executing():
                 earlier = _undecided(used, UnknownReason.LEASE_EXPIRED, used.fingerprint)
             case _Undecided():
@@ -250,7 +253,11 @@ class MemoryStore:
     ) -> Claimed:
         lease_until = now + wanted.lease_ms
         self._keep(wanted, _Executing(wanted.owner, attempt, lease_until, fingerprint, taken_over), now)
-        return Claimed(attempt, fingerprint, taken_over)
+        return Claimed(attempt, fingerprint, taken_over, self._date(now + wanted.ttl_ms, now))
+
+    def _date(self, moment: int, now: int) -> int:
+        """A moment of the clock in milliseconds since 1970."""
+        return int(self._wall_clock() * 1000) + moment - now
 
     def _settle(self, claim: Claim, entry: _Entry, now: int) -> None:
         self._keep(claim, entry, now)

@@ -44,7 +44,7 @@ class Store(Protocol):
     async def claim(self, wanted: Claim, unknown: UnknownPolicy) -> ClaimResult:
         """Take the id for `wanted.owner`, or say why not; the only way in.
 
-        * absent: `Claimed(1)`; released: `Claimed(attempt + 1)`.
+        * absent: `Claimed(1)`; released: `Claimed(attempt + 1)`. It and `Recorded` tell when the ttl ends.
         * in flight, lease left: `InFlight`; but `Claimed` again, same attempt and lease renewed, where the
           owner is the same (a claim whose answer was lost may be repeated), with the fingerprint that stands.
         * recorded: `Recorded`.

@@ -10,7 +10,8 @@ import ssl
 import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import httpx
@@ -32,7 +33,7 @@ def policy(name: str, **fields: object) -> dict[str, object]:
     return {"name": name, "match": {"methods": ["POST"], "paths": [f"/{name}/**"]}, **fields}
 
 
-POLICIES = [
+POLICIES: list[Mapping[str, object]] = [
     {"name": "special", "match": {"methods": ["POST"], "route": "special"}, "key": {"required": True}},
     policy("by-name", key={"name": "X-First", "required": True}),
     policy("by-name", key={"name": "X-Second", "required": True}) | {"name": "second"},
@@ -49,6 +50,7 @@ POLICIES = [
     policy("tenant", scope=["metadata:tenants.by.header.id", "path"]),
     policy("hosts", scope=["host", "path"], fingerprint={"headers": []}),
     policy("shadow", mode="shadow", key={"required": True}),
+    policy("telling", advertise=True, docs_url="https://docs.example/keys", ttl="1h"),
     policy("off", mode="off"),
 ]
 
@@ -190,7 +192,7 @@ def sha256(body: bytes) -> str:
 
 def is_replay(response: httpx.Response) -> bool:
     """Whether it is the stored answer."""
-    return response.headers.get("idempotent-replayed") == "true"
+    return bool(response.headers.get("idempotent-replayed") == "true")
 
 
 def assert_problem(response: httpx.Response, status: int, type_: str) -> None:
@@ -421,6 +423,22 @@ def test_hosts_have_keys_of_their_own(scene: Scene) -> None:
     ]
 
     assert [is_replay(answer) for answer in answers] == [False, False, True]
+
+
+# --- What clients are told
+
+
+def test_answers_say_until_when_they_are_kept_and_where_to_read_about_it(scene: Scene) -> None:
+    target, key = at("telling"), {"idempotency-key": "k"}
+
+    answers = [scene.post(target, headers=key) for _ in range(2)]
+
+    assert [is_replay(answer) for answer in answers] == [False, True]
+    for answer in answers:
+        expires = parsedate_to_datetime(answer.headers["idempotency-expires"])
+        left = expires - datetime.now(UTC)
+        assert timedelta(minutes=59) < left <= timedelta(hours=1, seconds=1)
+        assert answer.headers["link"] == '<https://docs.example/keys>; rel="describedby"'
 
 
 # --- Watched only

@@ -1,6 +1,7 @@
 """Who is granted an id, who is not, and what is left of it past its ttl."""
 
 import asyncio
+import time
 from dataclasses import replace
 
 import pytest
@@ -33,6 +34,9 @@ from tests.store.store_scenes import (
     wanted,
 )
 
+SLACK_MS = 5_000
+"""How far the clocks of store and test, on one machine, may be apart, and how long the test may take."""
+
 
 class ClaimingContract:
     """Who is granted an id, who is not, and what is left of it past its ttl."""
@@ -41,6 +45,17 @@ class ClaimingContract:
 
     async def test_an_absent_id_is_claimed_as_the_first_attempt(self, store: Store) -> None:
         assert await store.claim(wanted("a"), HOLD) == Claimed(1, None)
+
+    async def test_a_claim_and_a_record_tell_when_their_ttl_ends(self, store: Store) -> None:
+        before = time.time() * 1000
+        claimed = await store.claim(wanted("a"), HOLD)
+        assert isinstance(claimed, Claimed)
+        assert await store.complete(wanted("a").granted(1), RECORD)
+        recorded = await store.claim(wanted("b"), HOLD)
+        assert isinstance(recorded, Recorded)
+
+        assert before - SLACK_MS <= claimed.expires_ms - wanted("a").ttl_ms <= time.time() * 1000 + SLACK_MS
+        assert claimed.expires_ms <= recorded.expires_ms <= claimed.expires_ms + SLACK_MS
 
     async def test_ids_are_independent(self, store: Store) -> None:
         await take(store, wanted("a", "one"))

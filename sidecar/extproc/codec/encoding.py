@@ -41,6 +41,8 @@ from sidecar.extproc.codec.replies import (
     pieces,
 )
 from sidecar.extproc.wire import ext_proc_pb2 as pb
+from sidecar.idempotency.advertising import EXPIRES
+from sidecar.idempotency.fields import Fields
 
 
 def encode(answer: Answer) -> tuple[bytes, ...]:
@@ -77,14 +79,18 @@ def _pass_held(answer: PassHeld) -> tuple[bytes, ...]:
 
 
 def _pass_response_headers(answer: PassResponseHeaders) -> tuple[bytes, ...]:
-    if not answer.remove:
+    if not answer.remove and not answer.advertised:
         return _SHOWN_ON if answer.more else _SHOWN_OFF
-    return _response_headers(answer.remove, more=answer.more)
+    return _response_headers(answer.remove, answer.advertised, more=answer.more)
 
 
-def _response_headers(remove: tuple[str, ...], *, more: bool) -> tuple[bytes, ...]:
-    mode_after = None if more else modes.LOOK_AWAY
-    return _alone(pb.ProcessingResponse(response_headers=_passed(remove), mode_override=mode_after))
+def _response_headers(remove: tuple[str, ...], told: Fields, *, more: bool) -> tuple[bytes, ...]:
+    head, mode_after = _passed(remove), None if more else modes.LOOK_AWAY
+    # An upstream may have links of its own.
+    options = [header_option(name, value, append=name != EXPIRES) for name, value in told]
+    if options:
+        head.response.header_mutation.set_headers.extend(options)
+    return _alone(pb.ProcessingResponse(response_headers=head, mode_override=mode_after))
 
 
 def _extend_timeout(answer: ExtendTimeout) -> tuple[bytes, ...]:
@@ -152,8 +158,8 @@ _WATCHED_BODYLESS = _alone(
 )
 _FIRST_ATTEMPT = _forwarding(1, has_body=True)
 _FIRST_ATTEMPT_BODYLESS = _forwarding(1, has_body=False)
-_SHOWN_ON = _response_headers((), more=True)
-_SHOWN_OFF = _response_headers((), more=False)
+_SHOWN_ON = _response_headers((), (), more=True)
+_SHOWN_OFF = _response_headers((), (), more=False)
 _ENCODERS: dict[type[Answer], Callable[[Any], tuple[bytes, ...]]] = {
     Reply: encode_reply,
     BeginReply: encode_reply_head,

@@ -189,12 +189,12 @@ def _completion(claim: Claim, record: Record) -> tuple[Argument, ...]:
 def _claim_result(reply: object) -> ClaimResult:
     """What `claim.lua` returned, in the port's words."""
     match reply:
-        case [b"claimed", int(attempt), bytes() | None as fingerprint, int(taken_over)]:
-            return Claimed(attempt, fingerprint, bool(taken_over))
+        case [b"claimed", int(attempt), bytes() | None as fingerprint, int(taken_over), int(expires_ms)]:
+            return Claimed(attempt, fingerprint, bool(taken_over), expires_ms)
         case [b"in_flight", int(lease_left_ms)]:
             return InFlight(lease_left_ms)
-        case [b"recorded", bytes(entry), int(record_at)]:
-            return Recorded(decode_record(entry[record_at:]))
+        case [b"recorded", bytes(entry), int(record_at), int(expires_ms)]:
+            return Recorded(decode_record(entry[record_at:]), expires_ms)
         case [b"unknown", int(attempt), bytes(reason)] if reason in _REASONS:
             return Unknown(attempt, _REASONS[reason])
         case [b"expired"]:

@@ -13,6 +13,7 @@ from sidecar.exchange.states import TABLE, State
 from sidecar.idempotency.policy import Policies
 from tests.unit.exchange import (
     test_stories_before_execution,
+    test_stories_of_advertising,
     test_stories_of_announced_lengths,
     test_stories_of_detached_executions,
     test_stories_of_early_answers,
@@ -30,6 +31,7 @@ from tests.unit.exchange.scenes import ENDED, SAMPLES, WAYS, Step, Teller, TellS
 
 STORIES = (
     test_stories_before_execution,
+    test_stories_of_advertising,
     test_stories_of_waiting,
     test_stories_of_executions,
     test_stories_of_announced_lengths,

@@ -18,6 +18,7 @@ from sidecar.exchange.effects import (
     PassResponseTrailers,
     ReadRequestBody,
     Reply,
+    WatchRequest,
 )
 from sidecar.exchange.events import (
     RequestBody,
@@ -235,6 +236,9 @@ def test_what_envoy_adds_beyond_the_subset_is_skipped() -> None:
         (PassRequestTrailers(), "request_trailers"),
         (PassResponseHeaders(more=True), "response_headers"),
         (PassResponseHeaders(more=False, remove=("a",)), "response_headers"),
+        (PassResponseHeaders(more=True, advertised=(("link", b"<a>"),)), "response_headers"),
+        (WatchRequest(has_body=True), "request_headers"),
+        (WatchRequest(has_body=False), "request_headers"),
         (PassResponseBody(), "response_body"),
         (PassResponseTrailers(), "response_trailers"),
         (Reply(204, (), b"", "d"), "immediate_response"),

@@ -3,8 +3,8 @@
 -- KEYS[1]  the entry
 -- ARGV     1 owner · 2 lease in ms · 3 ttl in ms · 4 tombstone in ms
 --          · 5 policy for an unknown outcome: hold | retry
--- Returns  {'claimed', attempt, fingerprint or nil, 1 if taken over, else 0} · {'in_flight', ms of lease left}
---          {'recorded', the key's value, at which of its bytes the record begins} · {'unknown', attempt, reason} · {'expired'}
+-- Returns  {'claimed', attempt, fingerprint or nil, 1 if taken over, else 0, when its ttl ends} · {'in_flight', ms of lease left}
+--          {'recorded', the key's value, at which of its bytes the record begins, when its ttl ends} · {'unknown', attempt, reason} · {'expired'}
 --
 -- Races. Of any number of claims for an absent id the server runs one first; the others find its entry.
 -- A claim repeated by the same owner (its answer was lost on the way) finds itself and gets the same
@@ -25,7 +25,7 @@ local function take(attempt, fingerprint, taken_over)
     taken_over = taken_over,
   }
   enter('in_flight', owner, attempt, fields, '', ttl_ms, tombstone_ms)
-  return { 'claimed', attempt, fingerprint or false, taken_over and 1 or 0 }
+  return { 'claimed', attempt, fingerprint or false, taken_over and 1 or 0, fields.expires }
 end
 
 if entry.state == 'absent' or entry.state == 'released' then
@@ -59,7 +59,7 @@ if entry.state == 'recorded' then
   if record_at == -1 then
     corrupt('the entry is recorded and has no record')
   end
-  return { 'recorded', value, record_at }
+  return { 'recorded', value, record_at, entry.expires }
 end
 
 if policy == 'retry' then
