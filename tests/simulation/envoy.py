@@ -273,7 +273,7 @@ class Envoy:
 def _request(call: CallScript) -> Request:
     fields: Fields = (
         ("authorization", call.caller.encode()),
-        ("content-type", b"application/grpc" if call.grpc else b"text/plain"),
+        ("content-type", b"application/grpc" if call.grpc else b"application/x-www-form-urlencoded"),
         ("idempotency-key", call.key.encode()),
         ("idempotency-attempt", b"77"),
     )

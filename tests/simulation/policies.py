@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from sidecar.idempotency.claim import UnknownPolicy
 from sidecar.idempotency.outcome import Outcome, OutcomeRules
-from sidecar.idempotency.policy import Execution, InProgress, Policies, Policy
+from sidecar.idempotency.policy import BodyMode, Execution, FingerprintSpec, InProgress, Policies, Policy
 
 STATUSES = (201, 201, 201, 201, 204, 402, 500, 502, 503, 429)
 """What the upstream answers with."""
@@ -25,6 +25,7 @@ LARGEST_RECORD = 64
 LARGEST_HELD_REQUEST = 8
 DEADLINE_MS = 250
 _RETRY = UnknownPolicy.RETRY
+_BY_MEANING = FingerprintSpec(BodyMode.FORM)
 _WAIT = InProgress(wait_ms=400)
 
 
@@ -90,6 +91,8 @@ ROWS: Mapping[str, Row] = {
     "retry, tombstone": Row(
         _policy(unknown=_RETRY, ttl_ms=SHORT_TTL_MS, tombstone_ms=TOMBSTONE_MS),
     ),
+    "by meaning": Row(_policy(fingerprint=_BY_MEANING, max_request_body=1_000)),
+    "by meaning, retry": Row(_policy(fingerprint=_BY_MEANING, max_request_body=1_000, unknown=_RETRY)),
     "wait": Row(_policy(in_progress=_WAIT)),
     "bypass, wait": Row(_policy(bypass_when_unavailable=True, in_progress=_WAIT)),
     "retry, wait": Row(_policy(unknown=_RETRY, in_progress=_WAIT)),

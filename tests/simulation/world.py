@@ -26,7 +26,7 @@ class Product:
     """What is under simulation; a plant replaces a part of it."""
 
     exchange: Callable[[Policies, str], Exchange] = Exchange
-    store: Callable[[Callable[[], float]], Store] = MemoryStore
+    store: Callable[[Callable[[], float], Callable[[], float]], Store] = MemoryStore
 
 
 REAL = Product()
@@ -42,7 +42,7 @@ class World:
         self._product = product
         self._trace = trace
         self._policies = self.guarantees.row.snapshot()
-        store, custody = product.store(self.timeline.seconds), self.guarantees.custody
+        store, custody = product.store(self.timeline.seconds, self.timeline.seconds), self.guarantees.custody
         self._around = Surroundings(
             self.timeline,
             self.guarantees,
