@@ -7,6 +7,7 @@ from sidecar.exchange.capture import Capture
 from sidecar.exchange.duplex import FullDuplex
 from sidecar.exchange.effects import (
     Answer,
+    BreakOff,
     Complete,
     Count,
     CountOutcome,
@@ -78,7 +79,7 @@ class Core(FullDuplex):
         self._expected: bytes | None = None
         """The fingerprint of the attempt taken over."""
         self._is_whole = False
-        """All of the request was read before it was claimed."""
+        """All of the request was read before it was sent: nothing of it can follow."""
         self._body = bytearray()
         """The request body, where it has to be held."""
         self._expires_ms = 0
@@ -238,6 +239,9 @@ class Core(FullDuplex):
 
     def _renew_later(self) -> RenewLater:
         return RenewLater(self._claim.lease_ms // 3)
+
+
+AFTER_THE_END = BreakOff("a message behind the end of the request")
 
 
 def present(headers: Fields, name: str) -> tuple[str, ...]:

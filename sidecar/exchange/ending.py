@@ -1,6 +1,6 @@
 """How an exchange ends: its outcome is kept, or could not be; its stream is over, early or in time."""
 
-from sidecar.exchange.core import INCOMPLETE, NEVER_FORWARDED, Effects
+from sidecar.exchange.core import AFTER_THE_END, INCOMPLETE, NEVER_FORWARDED, Effects
 from sidecar.exchange.effects import BreakOff, Renew, Reply
 from sidecar.exchange.events import (
     Claimed,
@@ -9,6 +9,8 @@ from sidecar.exchange.events import (
     RenewalDue,
     RenewalFailed,
     Renewed,
+    RequestBody,
+    RequestTrailers,
     ResponseBody,
     ResponseTrailers,
     Settled,
@@ -125,6 +127,8 @@ class Ending(Replying):
             self._response_duplex = True
         elif self.state is State.SETTLING and self._will_reply:
             return (_NOTHING_FOLLOWS,)
+        if self._is_whole and isinstance(event, RequestBody | RequestTrailers):
+            return (AFTER_THE_END,)
         return (self._passing(event),)
 
     def ignore(self, _event: Event) -> Effects:

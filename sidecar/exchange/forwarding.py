@@ -8,7 +8,7 @@ without a noted fingerprint was never forwarded whole.
 
 from dataclasses import replace
 
-from sidecar.exchange.core import ATTEMPT, INCOMPLETE, NEVER_FORWARDED, SLACK_MS, Effects
+from sidecar.exchange.core import AFTER_THE_END, ATTEMPT, INCOMPLETE, NEVER_FORWARDED, SLACK_MS, Effects
 from sidecar.exchange.effects import (
     Answer,
     BreakOff,
@@ -109,6 +109,7 @@ class Forwarding(Responding):
         self.state = State.AWAITING_RESPONSE
         if not self._request_has_body:
             return self._executing(ForwardRequest(self._claim.attempt, has_body=False))
+        self._is_whole = True
         body, self._body = bytes(self._body), bytearray()
         return self._executing(ForwardHeld(self._claim.attempt, body, self._ended_with_trailers))
 
@@ -163,10 +164,12 @@ class Forwarding(Responding):
     def forward_rest(self, event: RequestBody | RequestTrailers) -> Effects:
         """What follows the announced length, or a gRPC call's message, which went before, or is held.
 
-        Behind a request that was held to its end, and is noted with its head still held, nothing can follow.
+        Behind a request that was held to its end, and is noted with its head still held, nothing can follow;
+        nor behind one that was sent so.
         """
-        if self.state is State.NOTING and not self._held and self._early_head is None:
-            return (BreakOff("a message behind the end of the request"),)
+        noted_whole = self.state is State.NOTING and not self._held and self._early_head is None
+        if noted_whole or self._is_whole:
+            return (AFTER_THE_END,)
         if isinstance(event, RequestTrailers):
             self._take_in(b"", ends=True)
         else:

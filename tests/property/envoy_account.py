@@ -76,6 +76,8 @@ class EnvoyAccount:
         return any(request.HasField("request_headers") for request in self._owed["request"])
 
     def _hand(self, request: pb.ProcessingRequest) -> None:
+        if self._handed_whole:
+            return  # behind the end of the body: nothing of it, whatever becomes of the stream
         self._handed += request.request_body.body
         self._handed_whole |= request.request_body.end_of_stream or request.HasField("request_trailers")
 

@@ -24,7 +24,7 @@ from sidecar.extproc.transport.native import NativeTransport
 from sidecar.extproc.wire import ext_proc_pb2 as pb
 from sidecar.idempotency.claim import UnknownPolicy
 from sidecar.idempotency.patterns import PathPattern
-from sidecar.idempotency.policy import Execution, Match, Policies, Policy
+from sidecar.idempotency.policy import Execution, KeyPlace, KeySource, Match, Mode, Policies, Policy
 from tests.property.envoy_account import Given
 from tests.property.orders import (
     ANYTHING,
@@ -61,6 +61,8 @@ POLICIES = Policies(
         policy("hold"),
         replace(policy("retry"), unknown=UnknownPolicy.RETRY),
         replace(policy("detached"), execution=Execution.DETACHED),
+        replace(policy("derived"), key=KeySource("", KeyPlace.DERIVED)),
+        replace(policy("shadow"), mode=Mode.SHADOW),
         replace(policy("both"), execution=Execution.DETACHED, unknown=UnknownPolicy.RETRY),
     )
 )
@@ -75,6 +77,8 @@ OPENINGS = {
     "detached and noted": "both",
     "recorded": "hold",
     "in flight": "hold",
+    "key in the body": "derived",
+    "in shadow": "shadow",
 }
 """What the request whose messages follow is to the sidecar, and under which policy."""
 
@@ -172,7 +176,7 @@ async def test_whatever_follows_the_head_of_a_request_is_answered_or_fails_the_s
             await check_end(servicer, peer)
 
     cases = itertools.product(OPENINGS, (False, True), every_order(2))
-    assert await for_each(servicer, case, cases) == 9 * 2 * 91
+    assert await for_each(servicer, case, cases) == 11 * 2 * 91
 
 
 @settings(max_examples=150, deadline=None)
@@ -212,7 +216,7 @@ async def executed(servicer: Servicer, messages: list[bytes], *, paced: bool) ->
     return peer.account.answers
 
 
-async def retried(servicer: Servicer, target: str, key: str, shape: Shape, body: bytes) -> Given:
+async def retried(servicer: Servicer, target: str, key: str | None, shape: Shape, body: bytes) -> Given:
     """What a retry is answered, whose body comes in this shape."""
     if shape.pieces:
         *begun, _ = shape.pieces
@@ -328,6 +332,38 @@ async def test_a_takeover_reads_its_request_and_forwards_it_as_it_came(servicer:
 
     with_body = [shape for shape in shapes(REQUEST_BODY) if shape.pieces]
     assert await for_each(servicer, case, with_body) == 24
+
+
+async def test_a_request_that_is_read_for_its_key_is_forwarded_as_it_came_and_given_again(
+    servicer: Servicer,
+) -> None:
+    async def case(servicer: Servicer, shape: Shape) -> None:
+        target = f"/derived/{uuid.uuid4()}"
+        async with servicer.stream() as peer:
+            await peer.tell(*shape.request(target, None))
+            assert bytes(peer.account.echoed) == REQUEST_BODY
+            await peer.tell(response_head(), response_body(RESPONSE_BODY, end=True))
+            assert await peer.close() is grpc.StatusCode.OK
+        assert (await retried(servicer, target, None, shape, REQUEST_BODY)).body == RESPONSE_BODY
+
+    with_body = [shape for shape in shapes(REQUEST_BODY) if shape.pieces]
+    assert await for_each(servicer, case, with_body) == 24
+
+
+@pytest.mark.parametrize("paced", [True, False], ids=["one by one", "all at once"])
+async def test_in_shadow_every_message_passes_in_every_order_of_request_and_response(
+    servicer: Servicer, paced: bool
+) -> None:
+    async def case(servicer: Servicer, item: tuple[Shape, Shape, tuple[int, ...]]) -> None:
+        request, response, sides = item
+        messages = (iter(request.request(f"/shadow/{uuid.uuid4()}", new_key())), iter(response.response()))
+
+        answers = await executed(servicer, [next(messages[side]) for side in sides], paced=paced)
+
+        assert all(not answer.request_headers.response.HasField("header_mutation") for answer in answers)
+        assert all(not answer.HasField("immediate_response") for answer in answers)
+
+    assert await for_each(servicer, case, itertools.islice(overlapping(), 0, None, 7)) > 100
 
 
 async def test_a_detached_execution_answers_its_request_however_it_is_cut(servicer: Servicer) -> None:
