@@ -68,8 +68,8 @@ class Claimed:
     `taken_over`: an earlier attempt may have executed (`UnknownPolicy.RETRY`), so this one may never release
     the id. `fingerprint` is then that attempt's, where it is known: only the same payload may go on. It is
     None on a first attempt, after a release, and where no attempt was ever forwarded whole.
-    `expires_ms`: until when at least the store will keep what becomes of it, in milliseconds since 1970 by its
-    clock.
+    `expires_ms`: until when at least the store will keep what becomes of it, in milliseconds since 1970, by
+    the store's clock.
     """
 
     attempt: int

@@ -17,8 +17,9 @@ from sidecar.idempotency.json_faults import MAX_DEPTH, first_fault, is_exact_flo
 MAX_BYTES = 256 * 1024
 """The most that may be read on an event loop, which stands still meanwhile.
 
-Measured on one shared core: a list of customers of this size takes 35 ms to read and write, the worst that a
-client can think of (arrays in arrays, 64 deep) 160 ms. It is for the caller to keep to it.
+Measured on a shared core: a list of customers of this size takes some 35 ms to read and to write canonically,
+one of nothing but decimals 140 ms; to find a fault at the end of many short items took 210 ms. It is for the
+caller to keep to it.
 """
 
 _JSON_TYPES = frozenset({b"application/json", b"text/json"})

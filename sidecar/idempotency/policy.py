@@ -1,13 +1,15 @@
 """A policy: which requests are protected, and how. Compiled once from the configuration (CONTRACT §3)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from sidecar.idempotency.claim import UnknownPolicy
 from sidecar.idempotency.outcome import OutcomeRules
+from sidecar.idempotency.paths import normalise
 from sidecar.idempotency.patterns import HostPattern, PathPattern
 from sidecar.idempotency.pointer import Pointer
 from sidecar.idempotency.scope import ScopePart
+from sidecar.idempotency.selection import Selection
 
 
 class Mode(StrEnum):
@@ -172,13 +174,28 @@ class Policies:
     """An ordered set of policies: the first that matches a request is the one that counts."""
 
     policies: tuple[Policy, ...]
+    _selection: Selection = field(init=False, repr=False, compare=False)
+    _by_name: dict[str, "Policies"] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Index them once, by what they are for and by name."""
+        wanted = [(policy.match.route, policy.match.hosts, policy.match.paths) for policy in self.policies]
+        object.__setattr__(self, "_selection", Selection(wanted))
+        by_name: dict[str, tuple[Policy, ...]] = {}
+        for policy in self.policies:
+            by_name[policy.name] = (*by_name.get(policy.name, ()), policy)
+        # Where there is one name alone it stands for this very set: else making the sets would never end.
+        alone = {name: self if len(by_name) == 1 else Policies(named) for name, named in by_name.items()}
+        object.__setattr__(self, "_by_name", alone)
 
     def select(self, method: str, authority: str, path: str, route: str = "") -> Policy | None:
         """The policy for a request, or None where nothing (or a policy switched `off`) matches.
 
         `path` is without its query; `route` names the Envoy route that the request takes.
         """
-        for policy in self.policies:
+        path = normalise(path)
+        for place in self._selection.candidates(authority, path, route):
+            policy = self.policies[place]
             if policy.match.matches(method, authority, path, route):
                 return None if policy.mode is Mode.OFF else policy
         return None
@@ -188,5 +205,4 @@ class Policies:
 
         Its `match` still has to hold: a route may carry requests that the policy is not for.
         """
-        found = tuple([policy for policy in self.policies if policy.name == name])
-        return Policies(found) if found else None
+        return self._by_name.get(name)
