@@ -99,7 +99,7 @@ class Shape:
         """Whether trailers come that nobody could wait for (docs/decisions/0004)."""
         return self.end == "trailers" and self.announced
 
-    def request(self, path: str, key: str) -> list[bytes]:
+    def request(self, path: str, key: str | None) -> list[bytes]:
         """The messages of a request."""
         head = request_head(path, key, self.length, end=self.end == "head")
         return [head, *self._rest(request_body, request_trailers())]

@@ -8,18 +8,13 @@ from dataclasses import replace
 from sidecar.exchange.effects import (
     EchoRequestBody,
     EchoResponseBody,
-    ForwardHeld,
-    ForwardRequest,
-    HoldRequest,
-    PassRequest,
     PassRequestBody,
     PassRequestTrailers,
     PassResponseHeaders,
-    ReadRequestBody,
 )
 from sidecar.exchange.events import RequestBody, RequestHeaders, RequestTrailers, ResponseBody
 from tests.simulation.delivery import Delivery, LetsResponse, Part
-from tests.simulation.envoy import Envoy, Neighbours
+from tests.simulation.envoy import Decision, Envoy, Neighbours
 from tests.simulation.plan import CallScript
 from tests.simulation.violation import Violation
 
@@ -75,9 +70,7 @@ class DuplexEnvoy(Envoy):
         elif last and self.call.trailers:
             self._tell(RequestTrailers())
 
-    def _decide(
-        self, answer: PassRequest | ForwardRequest | ReadRequestBody | HoldRequest | ForwardHeld
-    ) -> None:
+    def _decide(self, answer: Decision) -> None:
         if not self._has_given_up:
             super()._decide(answer)
 

@@ -5,7 +5,7 @@ wait for the body, and a client that leaves takes the upstream call with it.
 """
 
 from collections import deque
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from sidecar.exchange.effects import (
     Answer,
@@ -16,6 +16,7 @@ from sidecar.exchange.effects import (
     ForwardHeld,
     ForwardRequest,
     HoldRequest,
+    PassHeld,
     PassRequest,
     PassRequestBody,
     PassRequestTrailers,
@@ -27,6 +28,7 @@ from sidecar.exchange.effects import (
     ReplyAtOnce,
     ReplyPiece,
     ReplyTrailers,
+    WatchRequest,
 )
 from sidecar.exchange.events import (
     EnvoyEvent,
@@ -48,6 +50,11 @@ from tests.simulation.processes import Process
 from tests.simulation.timeline import Timeline
 from tests.simulation.upstream import NOT_AWAITED, UpstreamCall, reply_locally
 from tests.simulation.violation import Violation
+
+Decision: TypeAlias = (
+    PassRequest | PassHeld | WatchRequest | ForwardRequest | ReadRequestBody | HoldRequest | ForwardHeld
+)
+"""What the sidecar may say of a request whose head waits."""
 
 
 class Neighbours(Protocol):
@@ -158,13 +165,13 @@ class Envoy:
             case _:
                 self._decide(answer)
 
-    def _decide(
-        self, answer: PassRequest | ForwardRequest | ReadRequestBody | HoldRequest | ForwardHeld
-    ) -> None:
+    def _decide(self, answer: Decision) -> None:
         """What becomes of the request that is held."""
         match answer:
             case PassRequest():
                 self._call_upstream(None)
+            case PassHeld() | WatchRequest():
+                raise AssertionError("no key here is in a body, and nothing is only watched")
             case ForwardRequest(attempt=attempt):
                 self._watched = True
                 self._call_upstream(attempt)
