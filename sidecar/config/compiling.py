@@ -1,10 +1,20 @@
 """From the policies of the file to the policies of the domain; once, when the configuration is loaded."""
 
+from sidecar.config.key_schema import FingerprintSection, KeySection
 from sidecar.config.policy_schema import InProgressSection, MatchSection, PolicySection
 from sidecar.config.schema import Config
 from sidecar.idempotency.outcome import OutcomeRules
 from sidecar.idempotency.patterns import HostPattern, PathPattern
-from sidecar.idempotency.policy import FingerprintSpec, InProgress, KeySource, Match, Policies, Policy
+from sidecar.idempotency.pointer import Pointer
+from sidecar.idempotency.policy import (
+    FingerprintSpec,
+    InProgress,
+    KeyPlace,
+    KeySource,
+    Match,
+    Policies,
+    Policy,
+)
 from sidecar.idempotency.scope import ScopePart
 
 
@@ -18,21 +28,12 @@ def _policy(section: PolicySection, config: Config) -> Policy:
         name=section.name,
         match=_match(section.match),
         mode=section.mode,
-        key=KeySource(
-            name=section.key.name.lower(),
-            required=section.key.required,
-            format=section.key.format,
-            max_length=section.key.max_length,
-        ),
+        key=_key(section.key),
         scope=tuple(map(_scope_part, section.scope)),
-        fingerprint=FingerprintSpec(
-            body=section.fingerprint.body,
-            query=section.fingerprint.query,
-            headers=tuple(map(str.lower, section.fingerprint.headers)),
-        ),
+        fingerprint=_fingerprint(section.fingerprint),
         in_progress=_in_progress(section.in_progress),
         lease_ms=section.lease_ms,
-        ttl_ms=section.ttl_ms,
+        ttl_ms=section.ttl_ms if section.key.window_ms is None else section.key.window_ms,
         tombstone_ms=section.tombstone_ms,
         execution=section.execution,
         deadline_ms=section.deadline_ms,
@@ -43,6 +44,7 @@ def _policy(section: PolicySection, config: Config) -> Policy:
         max_response_body=section.max_response_body,
         exclude_response_headers=frozenset(map(str.lower, section.exclude_response_headers)),
         docs_url=section.docs_url,
+        advertise=section.advertise,
     )
 
 
@@ -51,6 +53,31 @@ def _match(section: MatchSection) -> Match:
         frozenset(section.methods),
         tuple(map(HostPattern, section.hosts)),
         tuple(map(PathPattern, section.paths)),
+        section.route,
+    )
+
+
+def _key(section: KeySection) -> KeySource:
+    """The name of a header has no case, that of a parameter has; a pointer has no name beside it."""
+    name = section.name or ""
+    in_header, in_json = section.source is KeyPlace.HEADER, section.source is KeyPlace.JSON
+    return KeySource(
+        name=name.lower() if in_header else "" if in_json else name,
+        place=section.source,
+        pointer=Pointer.parse(name if in_json else ""),
+        required=section.required,
+        format=section.format,
+        max_length=section.max_length,
+    )
+
+
+def _fingerprint(section: FingerprintSection) -> FingerprintSpec:
+    return FingerprintSpec(
+        body=section.body,
+        omit=tuple(map(Pointer.parse, section.omit)),
+        query=section.query,
+        query_order=section.query_order == "kept",
+        headers=tuple(map(str.lower, section.headers)),
     )
 
 
@@ -61,4 +88,4 @@ def _in_progress(section: InProgressSection) -> InProgress:
 
 def _scope_part(text: str) -> ScopePart:
     kind, _, name = text.partition(":")
-    return ScopePart(kind, name.lower())
+    return ScopePart.header(name) if kind == "header" else ScopePart(kind, name)

@@ -1,10 +1,12 @@
-"""The kinds of values that HTTP defines: methods, hosts, paths, header names, statuses, scope parts."""
+"""The kinds of values that HTTP defines: methods, hosts, paths, header names, statuses, URLs."""
 
 import re
 from urllib.parse import urlsplit
 
 from sidecar.config.errors import RefusedError, quoted
-from sidecar.config.kinds import NOT_YET, Kind, near, one_of
+from sidecar.config.fragments import either, scalar, string
+from sidecar.config.kinds import Kind, one_of
+from sidecar.idempotency import paths
 from sidecar.idempotency.fields import HOP_BY_HOP
 from sidecar.idempotency.grpc import GrpcStatus
 
@@ -14,7 +16,7 @@ _HOST = re.compile(rf"(?:(?:\*\.)?{_LABEL}(?:\.{_LABEL})*|\[[0-9A-Fa-f:.]+\])(?:
 _OUTCOME_KEY = re.compile(r"[2-5][0-9][0-9]|[2-5]xx")
 _MAX_HOST, _MAX_PATH = 253, 1024
 _WILDCARD = re.compile(r"\*\*|\*")
-_OWN = frozenset(("idempotency-attempt", "idempotent-replayed"))
+_OWN = frozenset(("idempotency-attempt", "idempotency-expires", "idempotent-replayed"))
 
 
 def method() -> Kind[str]:
@@ -29,7 +31,8 @@ def method() -> Kind[str]:
             raise RefusedError("CONNECT opens a tunnel, which has no response to replay")
         return given
 
-    return Kind("a method", "an upper-case method such as POST; not CONNECT", parse)
+    fragment = scalar(rf"(?!CONNECT$|.*[a-z]){_TOKEN.pattern}")
+    return Kind("a method", "an upper-case method such as POST; not CONNECT", parse, fragment=fragment)
 
 
 def host() -> Kind[str]:
@@ -41,7 +44,8 @@ def host() -> Kind[str]:
             raise RefusedError(f"{quoted(given)} is not a host")
         return given
 
-    return Kind("a host", "a host such as api.example.com, or *.example.com, with or without :port", parse)
+    allowed = "a host such as api.example.com, or *.example.com, with or without :port"
+    return Kind("a host", allowed, parse, fragment=scalar(_HOST.pattern))
 
 
 def path() -> Kind[str]:
@@ -61,11 +65,14 @@ def path() -> Kind[str]:
         inner = given.removesuffix("/**")
         if inner.count("**") > 1 or any(len(_WILDCARD.findall(part)) > 1 for part in inner.split("/")):
             raise RefusedError(f"{quoted(given)} has too many wildcards", wildcards)
+        normal = paths.normalise(given)
+        if normal != given:
+            raise RefusedError(f"{quoted(given)} is never met: Envoy normalises paths", quoted(normal))
         return given
 
     wildcards = "one wildcard in a segment, and one ** besides a final /**"
     allowed = "a path from /, with * within a segment and ** across them, such as /v1/payments/**"
-    return Kind("a path", allowed, parse)
+    return Kind("a path", allowed, parse, fragment=string(r"/[!-\"$->@-~]*"))
 
 
 def header_name() -> Kind[str]:
@@ -82,25 +89,10 @@ def header_name() -> Kind[str]:
             raise RefusedError(f"{quoted(given)} is set by the sidecar itself")
         return given
 
-    return Kind("a header name", "the name of an end-to-end header, such as Idempotency-Key", parse)
-
-
-def scope_part() -> Kind[str]:
-    """One part of a scope, as it is written: `host`, `method`, `path` or `header:NAME`."""
-    named = header_name()
-
-    def parse(given: str) -> str:
-        kind, separator, name = given.partition(":")
-        if given in ("host", "method", "path"):
-            return given
-        if kind == "header" and separator:
-            named.validate(name)
-            return given
-        if kind in ("jwt", "metadata") or given == "peer":
-            raise RefusedError(f"{quoted(given)} is {NOT_YET}")
-        raise RefusedError(f"{quoted(given)} is not part of a scope{near(given, ('host', 'method', 'path'))}")
-
-    return Kind("part of a scope", "header:NAME, host, method or path", parse, type="scope part")
+    fragment = scalar(_TOKEN.pattern)
+    return Kind(
+        "a header name", "the name of an end-to-end header, such as Idempotency-Key", parse, fragment=fragment
+    )
 
 
 def outcome_key() -> Kind[str]:
@@ -119,6 +111,7 @@ def outcome_key() -> Kind[str]:
         "a status from 200 to 599, a class (2xx, 3xx, 4xx or 5xx), or grpc: and a status of gRPC, such as "
         "grpc:UNAVAILABLE",
         parse,
+        fragment=string("|".join((_OUTCOME_KEY.pattern, *calls))),
     )
 
 
@@ -138,4 +131,5 @@ def web_url() -> Kind[str]:
             raise RefusedError(f"{quoted(given)} is not a URL to show to clients")
         return given
 
-    return Kind("a URL", allowed, parse, null=True)
+    fragment = either(string("https?://[!-~]{1,1990}"), {"type": "null"})
+    return Kind("a URL", allowed, parse, null=True, fragment=fragment)

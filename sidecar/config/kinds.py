@@ -7,14 +7,22 @@ decides what it means. So `mode: off` is a mode, `503:` is a key and `0123` stay
 import difflib
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeVar
 
 from pydantic import GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
 from sidecar.config.errors import RefusedError, quoted
-from sidecar.config.quantities import format_duration, format_size, parse_duration, parse_size
+from sidecar.config.fragments import TEXT, Fragment, either, scalar, string
+from sidecar.config.quantities import (
+    DURATION,
+    SIZE,
+    format_duration,
+    format_size,
+    parse_duration,
+    parse_size,
+)
 
 T = TypeVar("T")
 TextT = TypeVar("TextT", bound=str)
@@ -37,6 +45,8 @@ class Kind(Generic[T]):
         show: From the value back to the text, for the reference.
         null: Whether the field may be null.
         type: What the reference calls it; the noun without its article where empty.
+        fragment: What JSON Schema can say of the values that are allowed, as an editor reads them (YAML
+            1.2). It refuses nothing that `parse` takes.
     """
 
     noun: str
@@ -45,6 +55,7 @@ class Kind(Generic[T]):
     show: Callable[[T], str] = str
     null: bool = False
     type: str = ""
+    fragment: Fragment = field(default_factory=lambda: TEXT, compare=False)
 
     def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
         """Let pydantic read the field by `validate` alone."""
@@ -78,23 +89,26 @@ def near(word: str, words: Iterable[str]) -> str:
     return f', did you mean "{found[0]}"?' if found else ""
 
 
-def choice(noun: str, *accepted: TextT, later: tuple[str, ...] = ()) -> Kind[TextT]:
-    """One of a few words; those in `later` are known, but not available in this version."""
+def choice(noun: str, *accepted: TextT) -> Kind[TextT]:
+    """One of a few words."""
     words = {str(word): word for word in accepted}
 
     def parse(text: str) -> TextT:
-        if text in later:
-            raise RefusedError(f"{quoted(text)} is {NOT_YET}")
         if text not in words:
             raise RefusedError(f"{quoted(text)} is not {noun}{near(text, words)}")
         return words[text]
 
-    return Kind(noun, one_of(words), parse, type="word")
+    return Kind(noun, one_of(words), parse, type="word", fragment={"enum": list(words)})
 
 
 def optional(kind: Kind[T]) -> Kind[T]:
     """The same kind of value, or null."""
-    return replace(kind, allowed=f"{kind.allowed}, or null", null=True)
+    return replace(
+        kind,
+        allowed=f"{kind.allowed}, or null",
+        null=True,
+        fragment=either(kind.fragment, {"type": "null"}),
+    )
 
 
 def duration(low: str, high: str, *, whole_seconds: bool = False) -> Kind[int]:
@@ -110,7 +124,7 @@ def duration(low: str, high: str, *, whole_seconds: bool = False) -> Kind[int]:
             raise RefusedError(f"{quoted(text)} is not in whole seconds")
         return value
 
-    return Kind("a duration", allowed, parse, format_duration)
+    return Kind("a duration", allowed, parse, format_duration, fragment=string(DURATION.pattern))
 
 
 def size(low: str, high: str) -> Kind[int]:
@@ -123,7 +137,8 @@ def size(low: str, high: str) -> Kind[int]:
             raise RefusedError(f"{quoted(text)} is too {'small' if value < least else 'large'}")
         return value
 
-    return Kind("a size", f"{low} to {high}", parse, format_size)
+    fragment = either({"type": "integer", "minimum": least, "maximum": most}, string(SIZE.pattern))
+    return Kind("a size", f"{low} to {high}", parse, format_size, fragment=fragment)
 
 
 def whole_number(low: int, high: int) -> Kind[int]:
@@ -136,7 +151,9 @@ def whole_number(low: int, high: int) -> Kind[int]:
             raise RefusedError(f"{quoted(text)} is too {'small' if int(text) < low else 'large'}")
         return int(text)
 
-    return Kind("a whole number", f"{low} to {high}", parse)
+    number = {"type": "integer", "minimum": low, "maximum": high}
+    fragment = either(number, string(_WHOLE_NUMBER.pattern))
+    return Kind("a whole number", f"{low} to {high}", parse, fragment=fragment)
 
 
 def one_number(noun: str, *accepted: int) -> Kind[int]:
@@ -148,7 +165,8 @@ def one_number(noun: str, *accepted: int) -> Kind[int]:
             raise RefusedError(f"{quoted(text)} is not {noun}")
         return words[text]
 
-    return Kind(noun, one_of(words), parse, type="whole number")
+    fragment = {"enum": [*accepted, *words]}
+    return Kind(noun, one_of(words), parse, type="whole number", fragment=fragment)
 
 
 def octal_mode() -> Kind[int]:
@@ -161,7 +179,10 @@ def octal_mode() -> Kind[int]:
             raise RefusedError(f"{quoted(text)} takes reading or writing from the owner")
         return int(text, 8)
 
-    return Kind("a mode of a file", "0600 to 0777 in octal digits", parse, lambda mode: f"{mode:04o}")
+    # Without quotes, YAML 1.2 takes 0600 for the number 600.
+    fragment = either({"type": "integer", "minimum": 600, "maximum": 777}, string(_OCTAL_MODE.pattern))
+    allowed = "0600 to 0777 in octal digits"
+    return Kind("a mode of a file", allowed, parse, lambda mode: f"{mode:04o}", fragment=fragment)
 
 
 def flag() -> Kind[bool]:
@@ -172,7 +193,13 @@ def flag() -> Kind[bool]:
             raise RefusedError(f"{quoted(text)} is neither true nor false")
         return _FLAGS[text.lower()]
 
-    return Kind("true or false", "true or false", parse, lambda value: str(value).lower())
+    words = "|".join(
+        re.sub("[a-z]", lambda letter: f"[{letter[0].upper()}{letter[0]}]", word) for word in _FLAGS
+    )
+    fragment = either({"type": "boolean"}, string(words))
+    return Kind(
+        "true or false", one_of(("true", "false")), parse, lambda value: str(value).lower(), fragment=fragment
+    )
 
 
 def text(noun: str, allowed: str, pattern: str) -> Kind[str]:
@@ -184,7 +211,18 @@ def text(noun: str, allowed: str, pattern: str) -> Kind[str]:
             raise RefusedError(f"{quoted(value)} is not {noun}")
         return value
 
-    return Kind(noun, allowed, parse)
+    return Kind(noun, allowed, parse, fragment=scalar(pattern))
+
+
+def printable(noun: str, allowed: str, longest: int) -> Kind[str]:
+    """A text of 1 to `longest` characters, none of which is a control."""
+
+    def parse(value: str) -> str:
+        if not 0 < len(value) <= longest or not value.isprintable():
+            raise RefusedError(f"{quoted(value)} is not {noun}")
+        return value
+
+    return Kind(noun, allowed, parse, fragment={**TEXT, "minLength": 1, "maxLength": longest})
 
 
 def fixed(only: str, value: T, noun: str) -> Kind[T]:
@@ -195,15 +233,16 @@ def fixed(only: str, value: T, noun: str) -> Kind[T]:
             raise RefusedError(f"{quoted(given)} is {NOT_YET}")
         return value
 
-    return Kind(noun, only, parse, lambda _: only)
+    fragment = {"enum": [value, only]}
+    return Kind(noun, only, parse, lambda _: only, fragment=fragment)
 
 
 class _NotYet(Kind[Any]):
     def validate(self, value: object) -> None:
-        if value is not None or not self.null:
-            raise RefusedError(NOT_YET, self.allowed)
+        del value
+        raise RefusedError(NOT_YET, self.allowed)
 
 
-def not_yet(noun: str, allowed: str, *, null: bool = False) -> Kind[Any]:
+def not_yet(noun: str, allowed: str) -> Kind[Any]:
     """A field of the contract that takes no value in this version; what was given is not shown."""
-    return _NotYet(noun, allowed, str, null=null)
+    return _NotYet(noun, allowed, str, fragment={"not": {}})

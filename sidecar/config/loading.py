@@ -17,7 +17,7 @@ from sidecar.config.server_schema import ServerSection
 from sidecar.config.store_url import holds_password
 from sidecar.idempotency.policy import Execution, Policies
 
-__all__ = ["ConfigError", "ConfigProblem", "Settings", "load"]
+__all__ = ["ConfigError", "ConfigProblem", "Loaded", "Settings", "load", "read"]
 
 LEAST_DRAIN_S = 30.0
 """How long exchanges under way may take to end once a worker is told to stop, in seconds."""
@@ -47,11 +47,34 @@ class Settings:
         return max([LEAST_DRAIN_S, *(policy.deadline_ms / 1000 + KEEPING_S for policy in detached)])
 
 
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A configuration that was found right, as it was written: its sections, and where each value stands."""
+
+    config: Config
+    document: Document
+
+    @property
+    def settings(self) -> Settings:
+        """What the sidecar runs with."""
+        config = self.config
+        return Settings(config.server, config.store, config.origin, compile_policies(config))
+
+
 def load(path: Path | None, environ: Mapping[str, str]) -> Settings:
     """The configuration in a file (None: all defaults) with what the environment sets.
 
     Raises:
         ConfigError: It cannot be used; holds everything that is wrong with it.
+    """
+    return read(path, environ).settings
+
+
+def read(path: Path | None, environ: Mapping[str, str]) -> Loaded:
+    """The same, for who has to say of a value where it was written.
+
+    Raises:
+        ConfigError: As for `load`.
     """
     document, problems = read_document(path) if path else _nothing()
     problems += overlay(document, environ)
@@ -60,7 +83,7 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Settings:
     config = _validate(document, problems)
     if problems or config is None:
         raise ConfigError(sorted(problems, key=_order))
-    return Settings(config.server, config.store, config.origin, compile_policies(config))
+    return Loaded(config, document)
 
 
 def _nothing() -> tuple[Document, list[ConfigProblem]]:

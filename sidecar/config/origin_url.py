@@ -2,6 +2,7 @@
 
 from sidecar.config.endpoint import Endpoint
 from sidecar.config.errors import RefusedError, quoted
+from sidecar.config.fragments import string
 from sidecar.config.kinds import Kind, optional
 
 ORIGIN_FORM = "unix:///absolute/path of at most 100 bytes, or http://host:port"
@@ -10,7 +11,7 @@ _TCP = "http://"
 
 def origin_url() -> Kind[str]:
     """The kind of `origin.url`: a unix socket, or host and port in the clear."""
-    return optional(Kind("a URL", ORIGIN_FORM, _parse))
+    return optional(Kind("a URL", ORIGIN_FORM, _parse, fragment=string("unix:///.+|http://.+:[0-9]{1,5}")))
 
 
 def _parse(given: str) -> str:

@@ -1,38 +1,32 @@
 """The shape of a policy in the file (CONTRACT §3): one class per mapping, one description per field."""
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from sidecar.config import http_values as http
-from sidecar.config.errors import RefusedError
-from sidecar.config.kinds import (
-    choice,
-    duration,
-    flag,
-    not_yet,
-    one_number,
-    optional,
-    size,
-    text,
-    whole_number,
-)
-from sidecar.config.quantities import format_duration
+from sidecar.config import identity_values as identity
+from sidecar.config.errors import Path, RefusedError, quoted
+from sidecar.config.fragments import Fragment
+from sidecar.config.key_schema import FingerprintSection, KeySection
+from sidecar.config.kinds import choice, duration, flag, one_number, optional, printable, size, text
+from sidecar.config.quantities import format_duration, format_size
 from sidecar.config.section import Section
+from sidecar.idempotency import json_text
 from sidecar.idempotency.claim import UnknownPolicy
 from sidecar.idempotency.outcome import Outcome
-from sidecar.idempotency.policy import BodyMode, Execution, KeyFormat, Mode
+from sidecar.idempotency.policy import BodyMode, Execution, KeyPlace, Mode
 
 Method = Annotated[str, http.method()]
 Host = Annotated[str, http.host()]
 PathGlob = Annotated[str, http.path()]
 HeaderName = Annotated[str, http.header_name()]
-ScopePartText = Annotated[str, http.scope_part()]
+ScopePartText = Annotated[str, identity.scope_part()]
 OutcomeKey = Annotated[str, http.outcome_key()]
 OutcomeValue = Annotated[Outcome, choice("an outcome", *Outcome)]
 WhenDown = Literal["reject", "bypass"]
 _Action = Literal["reject", "wait"]
-_KeyPlace = Literal["header"]
+_ROUTE_FORM = "the name of a route, 1 to 256 printable characters"
 
 
 class MatchSection(Section):
@@ -50,39 +44,11 @@ class MatchSection(Section):
         "`/v1/payments/**` also covers `/v1/payments`. One wildcard in a segment, and one `**` besides "
         "a final `/**`.",
     )
-    route: Annotated[None, not_yet("null", "null", null=True)] = Field(
-        default=None, description="The name of an Envoy route."
+    route: Annotated[str | None, optional(printable("a route's name", _ROUTE_FORM, 256))] = Field(
+        default=None,
+        description="The `name` of the Envoy route that the request takes, exactly; null matches any. A "
+        "route may also name its policy itself (docs/policies.md).",
     )
-
-
-class KeySection(Section):
-    """Where the key stands and what it may look like."""
-
-    source: Annotated[_KeyPlace, choice("a place of a key", "header", later=("query", "json", "derived"))] = (
-        Field(default="header", alias="from", description="Where the key stands in the request.")
-    )
-    name: HeaderName = Field(default="Idempotency-Key", description="The header that holds the key.")
-    required: Annotated[bool, flag()] = Field(
-        default=False,
-        description="Whether a request without a key is refused (400); otherwise it passes untouched.",
-    )
-    format: Annotated[KeyFormat, choice("a format", *KeyFormat)] = Field(
-        default=KeyFormat.LENIENT,
-        description="`lenient` takes a quoted string (RFC 9651) or a bare token, `strict` only the string.",
-    )
-    max_length: Annotated[int, whole_number(1, 4096)] = Field(
-        default=255, description="The longest key, in characters; longer ones are refused (400)."
-    )
-
-
-class FingerprintSection(Section):
-    """What makes two requests the same; method and path always count."""
-
-    body: Annotated[BodyMode, choice("a way to take the body", *BodyMode, later=("json",))] = Field(
-        default=BodyMode.RAW, description="`raw`: every byte of the body counts; `none`: the body does not."
-    )
-    query: Annotated[bool, flag()] = Field(default=True, description="Whether the query string counts.")
-    headers: tuple[HeaderName, ...] = Field(default=("content-type",), description="Headers that count.")
 
 
 class InProgressSection(Section):
@@ -114,15 +80,20 @@ class PolicySection(Section):
         description="The policy's name in metrics, logs and the store; unique."
     )
     match: MatchSection = Field(default=MatchSection(), description="Which requests the policy is for.")
-    mode: Annotated[Mode, choice("a mode", *Mode, later=("shadow",))] = Field(
+    mode: Annotated[Mode, choice("a mode", *Mode)] = Field(
         default=Mode.ENFORCE,
-        description="`enforce` protects; `off` lets what matches pass untouched, whatever policies follow.",
+        description="`enforce` protects; `shadow` observes and counts what `enforce` would do (`shadow_*` in "
+        "the metrics) and changes nothing; `off` lets what matches pass untouched, whatever policies follow.",
     )
     key: KeySection = Field(default=KeySection(), description="Where the key stands.")
     scope: tuple[ScopePartText, ...] = Field(
         default=("header:authorization", "host", "method", "path"),
         description="Whose key it is: equal keys of different scopes never meet. Without what tells callers "
-        "apart, one caller can be given another's response.",
+        "apart, one caller can be given another's response. `header:authorization` changes when a token is "
+        "refreshed, and a retry then executes again: prefer `jwt:sub`. `jwt:CLAIM` is of a token that "
+        "Envoy's jwt_authn has verified (with `payload_in_metadata`), always together with its `iss`. "
+        "`peer` is the client's certificate, and needs a listener that verifies it. "
+        "`metadata:NAMESPACE.KEY` is what a filter before this one noted.",
     )
     fingerprint: FingerprintSection = Field(
         default=FingerprintSection(), description="What makes two requests the same."
@@ -176,7 +147,9 @@ class PolicySection(Section):
     max_request_body: Annotated[int, size("0", "1GiB")] = Field(
         default=10_485_760,
         description="The largest request body that is held in memory, where it has to be: with `detached`, "
-        "and where `unknown: retry` takes over an earlier attempt. A larger one is refused (413).",
+        "where `unknown: retry` takes over an earlier attempt, and where the key or the fingerprint is made "
+        f"of what the body means (then {format_size(json_text.MAX_BYTES)} is the most). A larger one is "
+        "refused (413).",
     )
     max_response_body: Annotated[int, size("0", "64MiB")] = Field(
         default=1_048_576,
@@ -189,6 +162,13 @@ class PolicySection(Section):
         default=None,
         description="Where clients can read about these errors: the `describedby` link of an answer.",
     )
+    advertise: Annotated[bool, flag()] = Field(
+        default=False,
+        description="Whether answers to keyed requests tell how long the key is remembered "
+        "(`Idempotency-Expires`) and, with `docs_url`, where that is documented (`Link`).",
+    )
+
+    combinations: ClassVar[tuple[Fragment, ...]] = ({"properties": {"scope": {"minItems": 1}}},)
 
     @field_validator("scope")
     @classmethod
@@ -196,17 +176,50 @@ class PolicySection(Section):
         if not scope:
             raise RefusedError(
                 "a scope without parts would share every key among all callers",
-                "at least one of header:NAME, host, method and path",
+                f"at least one of {identity.SCOPE_FORM}",
             )
+        for index, part in enumerate(scope):
+            if _meaning(part) in map(_meaning, scope[:index]):
+                raise RefusedError(f"{quoted(part)} is in the scope already", "each part once", at=(index,))
         return scope
+
+    @field_validator("fingerprint")
+    @classmethod
+    def _has_what_a_key_is_made_of(
+        cls, fingerprint: FingerprintSection, info: ValidationInfo
+    ) -> FingerprintSection:
+        key: KeySection | None = info.data.get("key")
+        if key is not None and key.source is KeyPlace.DERIVED and fingerprint.body is BodyMode.NONE:
+            raise RefusedError(
+                "with a derived key, requests of different bodies would count as one",
+                "raw, json or form with key.from: derived",
+                at=("body",),
+            )
+        return fingerprint
 
     @field_validator("ttl_ms")
     @classmethod
     def _outlives_the_lease(cls, ttl_ms: int, info: ValidationInfo) -> int:
         lease_ms: int | None = info.data.get("lease_ms")
         if lease_ms is not None and ttl_ms <= lease_ms:
-            lease = format_duration(lease_ms)
-            raise RefusedError(
-                f"{format_duration(ttl_ms)} is not longer than the lease", f"more than {lease}, up to 365d"
-            )
+            raise _not_over_lease(ttl_ms, lease_ms)
         return ttl_ms
+
+    @model_validator(mode="after")
+    def _has_a_window_over_its_lease(self) -> Self:
+        window_ms = self.key.window_ms
+        if window_ms is not None and window_ms <= self.lease_ms:
+            raise _not_over_lease(window_ms, self.lease_ms, at=("key", "window"))
+        return self
+
+
+def _meaning(part: str) -> str:
+    """A scope's part as it counts: the name of a header has no case."""
+    return part.lower() if part.startswith("header:") else part
+
+
+def _not_over_lease(given_ms: int, lease_ms: int, at: Path = ()) -> RefusedError:
+    lease = format_duration(lease_ms)
+    return RefusedError(
+        f"{format_duration(given_ms)} is not longer than the lease", f"more than {lease}, up to 365d", at
+    )

@@ -10,8 +10,8 @@ SIZE_FORM = "a number of bytes, or one with KiB, MiB or GiB, such as 64KiB"
 
 _MILLISECONDS = MappingProxyType({"d": 86_400_000, "h": 3_600_000, "m": 60_000, "s": 1_000, "ms": 1})
 _BYTES = MappingProxyType({"GiB": 1 << 30, "MiB": 1 << 20, "KiB": 1 << 10, "": 1})
-_DURATION = re.compile(r"([0-9]{1,12})(ms|s|m|h|d)")
-_SIZE = re.compile(r"([0-9]{1,12})(KiB|MiB|GiB|)")
+DURATION = re.compile(r"([0-9]{1,12})(ms|s|m|h|d)")
+SIZE = re.compile(r"([0-9]{1,12})(KiB|MiB|GiB|)")
 
 
 def parse_duration(text: str) -> int:
@@ -20,7 +20,7 @@ def parse_duration(text: str) -> int:
     Raises:
         RefusedError: The text is not a duration.
     """
-    found = _DURATION.fullmatch(text)
+    found = DURATION.fullmatch(text)
     if found is None:
         raise RefusedError(f"{quoted(text)} is not a duration", DURATION_FORM)
     return int(found[1]) * _MILLISECONDS[found[2]]
@@ -32,7 +32,7 @@ def parse_size(text: str) -> int:
     Raises:
         RefusedError: The text is not a size.
     """
-    found = _SIZE.fullmatch(text)
+    found = SIZE.fullmatch(text)
     if found is None:
         raise RefusedError(f"{quoted(text)} is not a size", SIZE_FORM)
     return int(found[1]) * _BYTES[found[2]]

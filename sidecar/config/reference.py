@@ -19,8 +19,12 @@ _INTRODUCTION = f"""\
 <!-- Written by `make docs` from the schema in `sidecar/config/`; edit the descriptions there. -->
 
 One YAML file, given with `--config`. Every field has a default; without a file there is one policy,
-`default`, for every POST and PATCH, key optional. `idempotency-sidecar check FILE` says what is wrong with a
-file: line, field, and what is allowed. It exits 1 then; `--json` makes it an answer for machines.
+`default`, for every POST and PATCH, key optional. How policies are chosen and what goes into them is told in
+[policies.md](policies.md).
+
+`idempotency-sidecar check FILE` says what is wrong with a file: line, field, and what is allowed. It exits 1
+then; `--json` makes it an answer for machines. What is allowed and dangerous it warns of, with what would be
+safe; with `--strict`, warnings exit 1. `--explain 'POST URL'` says which policy a request meets, and why.
 
 - **Durations** are a number with a unit: `250ms`, `30s`, `15m`, `24h`, `7d`.
 - **Sizes** are a number of bytes, or one with a unit: `0`, `512`, `64KiB`, `1MiB`, `1GiB`.
@@ -34,6 +38,18 @@ file: line, field, and what is allowed. It exits 1 then; `--json` makes it an an
   a file that holds it as its only line: `url: file:/run/secrets/store-url`. In the address, the special
   characters of a password are percent-encoded: `#` is `%23`. `rediss://` takes the options `ssl_ca_certs`,
   `ssl_certfile`, `ssl_keyfile`, `ssl_cert_reqs` and `ssl_check_hostname` after a `?`.
+
+## In an editor
+
+`idempotency-sidecar check --schema > idempotency-sidecar.schema.json` writes a JSON Schema (2020-12) of the
+file. An editor with yaml-language-server completes fields, shows what they mean and marks mistakes, where the
+first line of the file names it:
+
+```yaml
+# yaml-language-server: $schema=idempotency-sidecar.schema.json
+```
+
+It sees less than `check` does: no bounds of durations, no files, nothing across sections.
 """
 
 

@@ -7,12 +7,16 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from sidecar.config.endpoint import ENDPOINT_FORM, HOST_PORT_FORM, MAX_PORT, Endpoint, HostPort
 from sidecar.config.errors import RefusedError
+from sidecar.config.fragments import string
 from sidecar.config.kinds import Kind, choice, octal_mode, whole_number
 from sidecar.config.section import Section
 from sidecar.config.tls import ServerTls, certificate_file, check_pair, key_file
 
 Transport: TypeAlias = Literal["grpcio", "native"]
 DEFAULT_TRANSPORT: Transport = "native"
+_PORT = ".+:[0-9]{1,5}"
+_ENDPOINT = Kind("an endpoint", ENDPOINT_FORM, Endpoint.parse, fragment=string(f"unix:///.+|{_PORT}"))
+_ADDRESS = Kind("an address", HOST_PORT_FORM, HostPort.parse, fragment=string(_PORT))
 
 
 class TlsSection(Section):
@@ -35,7 +39,7 @@ class TlsSection(Section):
 class ServerSection(Section):
     """Where the sidecar listens, and with how many processes."""
 
-    listen: Annotated[Endpoint, Kind("an endpoint", ENDPOINT_FORM, Endpoint.parse)] = Field(
+    listen: Annotated[Endpoint, _ENDPOINT] = Field(
         default=Endpoint(path="/run/idempotency/ext_proc.sock"),
         description="Where Envoy reaches the sidecar. With several workers, worker i has the path with `.i` "
         "after it, or the port plus i.",
@@ -53,7 +57,7 @@ class ServerSection(Section):
     workers: Annotated[int, whole_number(1, 64)] = Field(
         default=1, description="Worker processes. Each has its own endpoint and admin port, counted from 0."
     )
-    admin: Annotated[HostPort, Kind("an address", HOST_PORT_FORM, HostPort.parse)] = Field(
+    admin: Annotated[HostPort, _ADDRESS] = Field(
         default=HostPort("127.0.0.1", 9902),
         description="Where health and metrics are served; worker i has the port plus i.",
     )

@@ -7,6 +7,7 @@ from urllib.parse import SplitResult, parse_qsl, urlsplit
 from pydantic import SecretStr
 
 from sidecar.config.errors import RefusedError, quoted
+from sidecar.config.fragments import string
 from sidecar.config.kinds import NOT_YET, Kind, near, one_of
 
 URL_FORM = (
@@ -42,7 +43,8 @@ def is_memory(url: SecretStr) -> bool:
 
 def store_url() -> Kind[SecretStr]:
     """The kind of `store.url`."""
-    return Kind("a store's address", URL_FORM, _parse, lambda url: url.get_secret_value())
+    fragment = string(r"memory:|rediss?://[!-~]+|file:/.+")
+    return Kind("a store's address", URL_FORM, _parse, lambda url: url.get_secret_value(), fragment=fragment)
 
 
 def _parse(text: str) -> SecretStr:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sidecar.config.errors import RefusedError, quoted
+from sidecar.config.fragments import string
 from sidecar.config.kinds import Kind
 
 _PRIVATE_KEY = b"PRIVATE KEY-----"
@@ -122,7 +123,7 @@ def _pem_file(form: str, lacking: str, holds: Callable[[Path], bool]) -> Kind[Pa
             raise RefusedError(f"{_shown(text)} {lacking}")
         return path
 
-    return Kind("a path", f"the absolute path of {form}", parse, type="file")
+    return Kind("a path", f"the absolute path of {form}", parse, type="file", fragment=string("/.+"))
 
 
 def _holds_certificate(path: Path) -> bool:

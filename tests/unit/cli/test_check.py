@@ -8,6 +8,7 @@ import typer
 from typer.testing import CliRunner, Result
 
 from sidecar.cli.check import check
+from sidecar.config.json_schema import json_schema
 
 GOOD, BAD = Path("tests/configs/good"), Path("tests/configs/bad")
 
@@ -24,11 +25,28 @@ def run(*arguments: str) -> Result:
 
 
 def test_a_good_file_is_ok_in_one_line() -> None:
-    result = run(f"{GOOD}/anchors.yaml")
+    result = run(f"{GOOD}/keys-anywhere.yaml")
 
     assert result.exit_code == 0
-    assert result.stdout == f"{GOOD}/anchors.yaml: ok (3 policies: payments, refunds, orders)\n"
-    assert result.stderr == ""
+    assert result.stdout == (
+        f"{GOOD}/keys-anywhere.yaml: ok (4 policies: tools, links, repeats, whole-day), 1 warning\n"
+    )
+
+
+def test_what_is_dangerous_is_said_beside_it_and_leaves_the_answer_a_yes() -> None:
+    result = run(f"{GOOD}/detached.yaml")
+
+    assert result.exit_code == 0
+    assert result.stdout.endswith("ok (2 policies: transfers, notes), 2 warnings\n")
+    retry, lease, token = result.stderr.splitlines()
+    assert retry.startswith(f"warning: {GOOD}/detached.yaml:13: policies[0].unknown: ")
+    assert lease.startswith(f"warning: {GOOD}/detached.yaml:8: policies[0].lease: ")
+    assert token.startswith(f"note: {GOOD}/detached.yaml:8: policies[0].scope: ")
+
+
+def test_strict_makes_warnings_a_no_and_notes_not() -> None:
+    assert run(f"{GOOD}/detached.yaml", "--strict").exit_code == 1
+    assert run(f"{GOOD}/minimal.yaml", "--strict").exit_code == 0
 
 
 def test_a_single_policy_is_not_called_policies() -> None:
@@ -36,14 +54,14 @@ def test_a_single_policy_is_not_called_policies() -> None:
 
 
 def test_every_problem_of_a_bad_file_is_a_line_and_the_answer_is_no() -> None:
-    result = run(f"{BAD}/scope-not-yet.yaml")
+    result = run(f"{BAD}/scope-metadata-without-key.yaml")
 
     assert result.exit_code == 1
     assert result.stdout == ""
-    first, second, summary = result.stderr.splitlines()
-    assert first.startswith(f"{BAD}/scope-not-yet.yaml:5: policies[0].scope[0]: ")
-    assert second.startswith(f"{BAD}/scope-not-yet.yaml:5: policies[0].scope[1]: ")
-    assert summary == f"{BAD}/scope-not-yet.yaml: 2 problems"
+    first, second, _, summary = result.stderr.splitlines()
+    assert first.startswith(f"{BAD}/scope-metadata-without-key.yaml:6: policies[0].scope[0]: ")
+    assert second.startswith(f"{BAD}/scope-metadata-without-key.yaml:6: policies[0].scope[1]: ")
+    assert summary == f"{BAD}/scope-metadata-without-key.yaml: 3 problems"
 
 
 def test_a_missing_file_is_a_problem_and_no_traceback(tmp_path: Path) -> None:
@@ -58,13 +76,16 @@ def test_a_machine_gets_a_good_file_as_one_object() -> None:
     result = run("--json", f"{GOOD}/minimal.yaml")
 
     assert result.exit_code == 0
-    assert json.loads(result.stdout) == {
+    answer = json.loads(result.stdout)
+    (note,) = answer.pop("warnings")
+    assert answer == {
         "ok": True,
         "file": f"{GOOD}/minimal.yaml",
         "policies": ["default"],
         "problems": [],
-        "warnings": [],
     }
+    assert list(note) == ["file", "line", "field", "message", "safe", "level"]
+    assert (note["line"], note["field"], note["level"]) == (2, "policies[0].scope", "note")
 
 
 def test_a_machine_gets_every_problem_with_its_parts() -> None:
@@ -98,9 +119,9 @@ def test_the_environment_counts_as_it_would_for_the_server(monkeypatch: pytest.M
 
 CALLS = """
 policies:
-  - {name: calls, match: {paths: ["/bank.Payments/*"]}, outcomes: {"grpc:ABORTED": release}}
-  - {name: lookups, match: {methods: [HEAD]}}
-  - {name: orders, match: {paths: ["/orders/**"]}}
+  - {name: calls, match: {paths: ["/bank.Payments/*"]}, outcomes: {"grpc:ABORTED": record}, scope: [peer]}
+  - {name: lookups, match: {methods: [HEAD]}, scope: [peer]}
+  - {name: orders, match: {paths: ["/orders/**"]}, scope: [peer]}
   - {name: unused, mode: off}
 """
 
@@ -120,11 +141,13 @@ def test_a_policy_that_is_of_no_use_with_an_old_envoy_is_a_problem_and_one_that_
     assert result.exit_code == 1
     warning, grpc, head, summary = result.stderr.splitlines()
     assert warning.startswith(
-        f"warning: {calls}: policies[2]: orders: Envoy 1.36 cannot replay gRPC calls, and "
+        f"warning: {calls}:5: policies[2]: orders: Envoy 1.36 cannot replay gRPC calls, and "
     )
-    assert grpc.startswith(f"{calls}: policies[0]: calls: Envoy 1.36 cannot replay gRPC calls: a retry gets ")
+    assert grpc.startswith(
+        f"{calls}:3: policies[0]: calls: Envoy 1.36 cannot replay gRPC calls: a retry gets "
+    )
     assert grpc.endswith("; allowed: an Envoy 1.37 or newer, or a policy without them")
-    assert head.startswith(f"{calls}: policies[1]: lookups: Envoy 1.36 cannot replay answers to HEAD: ")
+    assert head.startswith(f"{calls}:4: policies[1]: lookups: Envoy 1.36 cannot replay answers to HEAD: ")
     assert summary == f"{calls}: 2 problems"
 
 
@@ -134,7 +157,7 @@ def test_warnings_alone_leave_the_answer_a_yes() -> None:
     assert result.exit_code == 0
     answer = json.loads(result.stdout)
     assert (answer["ok"], answer["problems"]) == (True, [])
-    assert [warning["field"] for warning in answer["warnings"]] == ["policies[0]"]
+    assert [warning["field"] for warning in answer["warnings"]] == ["policies[0].scope", "policies[0]"]
 
 
 @pytest.mark.parametrize("version", ["1.37", "1.38.3", "1.39", "1.40"])
@@ -152,4 +175,22 @@ def test_an_envoy_that_is_not_supported_is_a_usage_error(calls: str) -> None:
 
 
 def test_no_file_at_all_is_a_usage_error() -> None:
-    assert run().exit_code == 2
+    result = run()
+
+    assert result.exit_code == 2
+    assert result.stderr == "there is no FILE to check; allowed: one, or --schema without any\n"
+
+
+def test_the_schema_for_editors_is_printed_without_a_file() -> None:
+    result = run("--schema")
+
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert json.loads(result.stdout) == json_schema()
+
+
+@pytest.mark.parametrize("more", [(f"{GOOD}/minimal.yaml",), ("--explain", "POST http://a/")])
+def test_the_schema_is_of_no_particular_file(more: tuple[str, ...]) -> None:
+    result = run("--schema", *more)
+
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr == "--schema is the same for every file; allowed: without FILE and --explain\n"

@@ -11,12 +11,14 @@ from sidecar.idempotency.body import LARGEST_BODY_BYTES
 from sidecar.idempotency.claim import UnknownPolicy
 from sidecar.idempotency.outcome import Outcome
 from sidecar.idempotency.patterns import HostPattern, PathPattern
+from sidecar.idempotency.pointer import Pointer
 from sidecar.idempotency.policy import (
     BodyMode,
     Execution,
     FingerprintSpec,
     InProgress,
     KeyFormat,
+    KeyPlace,
     KeySource,
     Match,
     Mode,
@@ -116,6 +118,60 @@ def test_every_field_of_a_policy_reaches_the_domain() -> None:
         "404": Outcome.RELEASE,
         "502": Outcome.RECORD,
     }
+
+
+def test_a_key_in_a_json_body_is_found_by_its_pointer() -> None:
+    tools, *_ = loaded("keys-anywhere").policies.policies
+
+    assert tools == Policy(
+        "tools",
+        match=Match(frozenset({"POST"}), paths=(PathPattern("/mcp"),), route="mcp-tools"),
+        key=KeySource(
+            name="",
+            place=KeyPlace.JSON,
+            pointer=Pointer("/params/_meta/idempotencyKey", ("params", "_meta", "idempotencyKey")),
+            required=True,
+            max_length=64,
+        ),
+        scope=(
+            ScopePart("jwt", "sub"),
+            ScopePart("jwt", "https://example.com/tenant"),
+            ScopePart.HOST,
+            ScopePart.PATH,
+        ),
+        fingerprint=FingerprintSpec(
+            body=BodyMode.JSON,
+            omit=(Pointer.parse("/id"), Pointer.parse("/params/_meta")),
+            query_order=False,
+        ),
+        docs_url="https://docs.example.com/retries",
+        advertise=True,
+    )
+
+
+def test_only_the_name_of_a_header_loses_its_case() -> None:
+    _, links, *_ = loaded("keys-anywhere").policies.policies
+
+    assert links.key == KeySource(name="requestId", place=KeyPlace.QUERY)
+    assert links.scope == (
+        ScopePart("peer"),
+        ScopePart("metadata", "envoy.filters.http.ext_authz.User"),
+        ScopePart("header", "x-tenant"),
+    )
+    assert links.fingerprint == FingerprintSpec(body=BodyMode.FORM)
+
+
+def test_the_window_of_a_derived_key_stands_in_for_its_ttl() -> None:
+    _, _, repeats, whole_day = loaded("keys-anywhere").policies.policies
+
+    assert (repeats.mode, repeats.key) == (Mode.SHADOW, KeySource(name="", place=KeyPlace.DERIVED))
+    assert (repeats.ttl_ms, whole_day.ttl_ms) == (600_000, 12 * 3_600_000)
+
+
+def test_the_key_of_a_header_needs_no_name() -> None:
+    environ = {"IDEMPOTENCY__POLICIES__0__KEY__REQUIRED": "true"}
+
+    assert load(None, environ).policies.policies[0].key == KeySource("idempotency-key", required=True)
 
 
 def test_what_outlives_its_client_reaches_the_domain() -> None:

@@ -85,6 +85,23 @@ def test_anything_else_is_not_a_path(text: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "normal"),
+    [("/a//b", "/a/b"), ("/a/./b/../*", "/a/*"), ("/%7Euser/**", "/~user/**"), ("/a/{id}", "/a/%7Bid%7D")],
+)
+def test_a_path_that_envoy_would_change_first_is_refused_with_what_it_becomes(text: str, normal: str) -> None:
+    with pytest.raises(RefusedError) as caught:
+        http.path().validate(text)
+
+    assert caught.value.allowed == f'"{normal}"'
+    assert http.path().validate(normal) == normal
+
+
+@pytest.mark.parametrize("text", ["/.well-known/**", "/*.json", "/a%2Fb", "/a/..b", "/", "/**"])
+def test_a_path_that_envoy_leaves_alone_is_one_to_match(text: str) -> None:
+    assert http.path().validate(text) == text
+
+
+@pytest.mark.parametrize(
     ("glob", "path"),
     [
         ("/**/a/*/b/**", "/a" * 30_000),
@@ -110,18 +127,6 @@ def test_a_header_is_named_by_a_token(text: str) -> None:
 )
 def test_names_that_no_header_of_an_exchange_has_are_refused(text: str) -> None:
     assert_refused(http.header_name(), text)
-
-
-@pytest.mark.parametrize("text", ["host", "method", "path", "header:X-Tenant"])
-def test_a_scope_has_four_kinds_of_parts(text: str) -> None:
-    assert http.scope_part().validate(text) == text
-
-
-@pytest.mark.parametrize(
-    "text", ["", "header", "header:", "header:host", "Host", "host:", "jwt:sub", "metadata:a.b", "peer"]
-)
-def test_no_other_part_of_a_scope_is_known_yet(text: str) -> None:
-    assert_refused(http.scope_part(), text)
 
 
 @pytest.mark.parametrize("text", ["200", "404", "599", "2xx", "5xx"])

@@ -39,7 +39,7 @@ def test_every_field_is_described_and_says_what_is_allowed() -> None:
     ("name", "row"),
     [
         ("lease", "| `lease` | duration | `30s` | 1s to 1h | How long a claim stands"),
-        ("mode", "| `mode` | word | `enforce` | enforce or off |"),
+        ("mode", "| `mode` | word | `enforce` | enforce, shadow or off |"),
         ("name", "| `name` | policy's name | required |"),
         ("outcomes", "| `outcomes` | mapping of status to word | `{}` |"),
         ("match.methods", "| `match.methods` | list of methods | `[POST, PATCH]` |"),
