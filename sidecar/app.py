@@ -20,6 +20,7 @@ from sidecar.extproc.server import ExchangeServer
 from sidecar.extproc.transport.opening import open_transport
 from sidecar.origin.client import OriginClient
 from sidecar.origin.performing import OriginPerformer
+from sidecar.reloading import Following, PoliciesInForce, Reloading
 from sidecar.store.breaker import Breaker
 from sidecar.store.opening import open_store
 from sidecar.store.performing import StorePerformer
@@ -37,24 +38,25 @@ class StartError(Exception):
     """The worker cannot start; the message is the one line an operator needs."""
 
 
-def serve_worker(settings: Settings, index: int = 0) -> None:
+def serve_worker(settings: Settings, index: int = 0, following: Following | None = None) -> None:
     """Run one worker in this process until SIGTERM or SIGINT, on uvloop; see `run_worker`."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(run_worker(settings, index))
+        runner.run(run_worker(settings, index, following))
 
 
-async def run_worker(settings: Settings, index: int = 0) -> None:
+async def run_worker(settings: Settings, index: int = 0, following: Following | None = None) -> None:
     """Serve ext_proc until SIGTERM or SIGINT, then drain and return.
 
     Args:
         settings: The whole configuration.
         index: Which of `server.workers` this is; each has an endpoint and an admin port of its own.
+        following: The file that the policies follow, at SIGHUP at once; None: they stay as they are.
 
     Raises:
         StartError: An address cannot be had, or the store's URL means nothing.
     """
     logging.configure()
-    async with Worker(settings, index).running() as worker:
+    async with Worker(settings, index, following).running() as worker:
         await _signalled()
         await worker.drain()
 
@@ -62,7 +64,7 @@ async def run_worker(settings: Settings, index: int = 0) -> None:
 class Worker:
     """One worker process's parts."""
 
-    def __init__(self, settings: Settings, index: int) -> None:
+    def __init__(self, settings: Settings, index: int, following: Following | None = None) -> None:
         self._log = structlog.get_logger("sidecar").bind(worker=index)
         self._telemetry = Telemetry(Metrics())
         try:
@@ -77,8 +79,11 @@ class Worker:
         self._store: Store = Breaker(store, time.monotonic, on_change=telemetry.circuit)
         self._repeats = RepeatedWrites(self._store, telemetry.stored, telemetry.repeated, time.perf_counter)
         self._origin = _origin(settings)
-        self._drain_s = settings.drain_s
-        exchanges = ExchangeServer(lambda: settings.policies, self._performer(), self._telemetry)
+        self._in_force = in_force = PoliciesInForce(settings)
+        self._reloading = (
+            None if following is None else Reloading(following, in_force, telemetry.reloaded, self._log)
+        )
+        exchanges = ExchangeServer(lambda: in_force.policies, self._performer(), self._telemetry)
         workers = settings.server.workers
         self._endpoint = settings.server.listen.for_worker(index, workers)
         try:
@@ -127,18 +132,29 @@ class Worker:
                 raise StartError(str(error)) from error
             probing = asyncio.create_task(self._probe_store())
             stack.callback(probing.cancel)
+            if self._reloading is not None:
+                self._follow(self._reloading, stack)
             _settle_memory()
             self._log.info("serving", ext_proc=self._endpoint.address, admin=self._admin_address)
             yield self
 
+    @staticmethod
+    def _follow(reloading: Reloading, stack: contextlib.AsyncExitStack) -> None:
+        """Reload when the file changes, and at SIGHUP, until everything is let go of."""
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGHUP, reloading.ask)
+        stack.callback(loop.remove_signal_handler, signal.SIGHUP)
+        stack.callback(asyncio.create_task(reloading.follow()).cancel)
+
     async def drain(self) -> None:
         """Become unready, let the exchanges under way end and their outcomes be kept, and stop."""
         clock = asyncio.get_running_loop().time
-        deadline = clock() + self._drain_s
-        self._log.info("draining", in_flight=self._telemetry.open_exchanges, within_s=self._drain_s)
+        drain_s = self._in_force.drain_s
+        deadline = clock() + drain_s
+        self._log.info("draining", in_flight=self._telemetry.open_exchanges, within_s=drain_s)
         await self._become("draining")
         self._draining = True
-        await self._transport.stop(self._drain_s)
+        await self._transport.stop(drain_s)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout_at(deadline):
                 await self._telemetry.idle()

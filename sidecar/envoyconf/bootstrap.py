@@ -3,15 +3,18 @@
 from envoy_data_plane.envoy.config.bootstrap.v3 import (
     Admin,
     Bootstrap,
+    BootstrapDynamicResources,
     BootstrapStaticResources,
     LayeredRuntime,
     RuntimeLayer,
 )
+from envoy_data_plane.envoy.config.core.v3 import ConfigSource, Node, PathConfigSource
 from envoy_data_plane.envoy.config.listener.v3 import Filter, FilterChain, Listener
 from envoy_data_plane.envoy.config.overload.v3 import OverloadManager, ResourceMonitor
 from envoy_data_plane.envoy.extensions.resource_monitors.downstream_connections.v3 import (
     DownstreamConnectionsConfig,
 )
+from envoy_data_plane.envoy.service.discovery.v3 import DiscoveryResponse
 from envoy_data_plane.google.protobuf import Any, Struct
 
 from sidecar.envoyconf.addresses import UnixAddress
@@ -35,22 +38,49 @@ Start it with: envoy --config-path THIS-FILE --disable-hot-restart
 """
 
 
-def render_bootstrap(inputs: EnvoyInputs) -> str:
+_LISTENERS_HEADER = """
+The listeners of an Envoy {version}, which takes them anew whenever another file is renamed over this one.
+"""
+
+
+def render_bootstrap(inputs: EnvoyInputs, listeners: str | None = None) -> str:
     """The configuration file of an Envoy that needs nothing else, as YAML.
+
+    Args:
+        inputs: What it depends on.
+        listeners: The path of a file with the listeners (`render_listeners`), which Envoy then follows. They
+            are all that is made of the policies. None: they are part of the bootstrap, and stay as they are.
 
     Raises:
         ValueError: No upstream is given, or an `https://` one cannot be verified on this machine.
     """
+    header = _HEADER.format(version=inputs.envoy_version, option=version_option(inputs.envoy_version))
+    return to_yaml(header, plain(_bootstrap(inputs, _upstream(inputs), listeners)))
+
+
+def render_listeners(inputs: EnvoyInputs) -> str:
+    """The file of listeners for an Envoy whose bootstrap names it, as YAML.
+
+    Raises:
+        ValueError: No upstream is given.
+    """
+    resources = [Any.pack(listener) for listener in _listeners(inputs, _upstream(inputs))]
+    header = _LISTENERS_HEADER.format(version=inputs.envoy_version)
+    return to_yaml(header, plain(DiscoveryResponse(resources=resources)))
+
+
+def _upstream(inputs: EnvoyInputs) -> Upstream:
     if inputs.upstream is None:
         raise ValueError("a bootstrap needs an upstream, such as http://127.0.0.1:3000")
-    header = _HEADER.format(version=inputs.envoy_version, option=version_option(inputs.envoy_version))
-    return to_yaml(header, plain(_bootstrap(inputs, inputs.upstream)))
+    return inputs.upstream
 
 
-def _bootstrap(inputs: EnvoyInputs, upstream: Upstream) -> Bootstrap:
+def _bootstrap(inputs: EnvoyInputs, upstream: Upstream, listeners: str | None) -> Bootstrap:
     return Bootstrap(
+        node=None if listeners is None else Node(id="idempotency", cluster="idempotency"),
+        dynamic_resources=None if listeners is None else _followed(listeners),
         static_resources=BootstrapStaticResources(
-            listeners=_listeners(inputs, upstream),
+            listeners=_listeners(inputs, upstream) if listeners is None else [],
             clusters=[
                 sidecar_cluster(inputs.endpoint_addresses, inputs.sidecar_tls),
                 upstream_cluster(upstream),
@@ -59,6 +89,13 @@ def _bootstrap(inputs: EnvoyInputs, upstream: Upstream) -> Bootstrap:
         layered_runtime=_runtime(),
         admin=_admin(inputs.admin_path),
         overload_manager=_limits(),
+    )
+
+
+def _followed(listeners: str) -> BootstrapDynamicResources:
+    """Envoy follows the path itself: it takes the file when another is renamed over it."""
+    return BootstrapDynamicResources(
+        lds_config=ConfigSource(path_config_source=PathConfigSource(path=listeners))
     )
 
 

@@ -95,7 +95,11 @@ async def _said(program: Path, option: str) -> str:
 
 
 def envoy_spec(program: Path, bootstrap: Path, admin: Path, listen: Address) -> ChildSpec:
-    """Envoy with this bootstrap file, whose admin listens on the unix socket `admin`."""
+    """Envoy with this bootstrap file, whose admin listens on the unix socket `admin`.
+
+    Where its listeners change, a connection is closed after its next answer rather than at any time within
+    the next ten minutes (`--drain-strategy`): until then it goes by the listener that took it.
+    """
     return ChildSpec(
         name="envoy",
         argv=(
@@ -103,6 +107,7 @@ def envoy_spec(program: Path, bootstrap: Path, admin: Path, listen: Address) -> 
             *("--config-path", str(bootstrap)),
             *("--concurrency", str(_threads())),
             *("--log-level", "warning"),
+            *("--drain-strategy", "immediate"),
             "--disable-hot-restart",
         ),
         probe=all_of(envoy_live(admin), accepts(listen)),

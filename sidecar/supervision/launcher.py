@@ -12,10 +12,14 @@ between fork and exec, where a lock held by another thread of the parent stays l
 The race: the parent may end before `prctl` runs, and then no signal ever comes. So the parent is
 compared *after* asking; if it has changed, the answer is to end now. The kernel watches the parent's
 *thread* that forked, so a supervisor starts its children from the thread that lives as long as it does.
+
+SIGHUP is ignored until the program handles it: the supervisor passes it on for a reload, and to a worker that
+is still starting it must not be the end. An ignored signal stays ignored over `execve`.
 """
 
 import ctypes
 import os
+import signal
 import sys
 
 PR_SET_PDEATHSIG = 1
@@ -25,6 +29,7 @@ COULD_NOT_RUN = 127
 def main(arguments: list[str]) -> int:
     """Arrange the signal and become the program. Returns only if that is impossible, with the exit status."""
     parent, signal_number, program = int(arguments[0]), int(arguments[1]), arguments[2:]
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal_number, 0, 0, 0)
         if os.getppid() != parent:

@@ -10,6 +10,7 @@ from sidecar.supervision.process import Probe
 
 _WITHIN_S = 2.0
 _SHOWN = 200
+_RELOADS = "idempotency_config_reloads_total"
 
 
 def http_ok(address: Address, path: str) -> Probe:
@@ -70,6 +71,20 @@ def pongs(address: Address, password: str) -> Probe:
         return None if refusal is None else f"{address} answers {refusal.decode(errors='replace').strip()}"
 
     return probe
+
+
+async def reloads_of(admin: Address) -> int | None:
+    """How often the worker with this admin listener has reloaded; None where it does not answer."""
+    try:
+        async with (
+            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(_WITHIN_S)) as session,
+            session.get(f"http://{admin.reachable}/metrics") as answer,
+        ):
+            lines = (await answer.text()).splitlines()
+    except (OSError, aiohttp.ClientError):
+        return None
+    samples = [line.rpartition(" ")[2] for line in lines if line.startswith(f"{_RELOADS}{{")]
+    return sum(int(float(value)) for value in samples)
 
 
 def all_of(*probes: Probe) -> Probe:

@@ -67,6 +67,7 @@ class Child:
     def __init__(self, spec: ChildSpec, *, take: Callable[[str], None], say: Callable[[str], None]) -> None:
         """`take` receives each line it prints, `say` what happens to it."""
         self.spec = spec
+        self.stop_within_s = spec.stop_within_s
         self._take = take
         self._say = say
         self._process: asyncio.subprocess.Process | None = None
@@ -82,6 +83,16 @@ class Child:
     def pid(self) -> int | None:
         """Of the process that runs now; None while there is none."""
         return self._process.pid if self._process and self._process.returncode is None else None
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal, if it runs; to itself alone, not to what it started."""
+        if self._process is not None and self._process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.send_signal(number)
+
+    def may_take(self, stop_within_s: float) -> None:
+        """Raise how long its end may take, in seconds; never lower it: what began before may be under way."""
+        self.stop_within_s = max(self.stop_within_s, stop_within_s)
 
     async def start(self) -> None:
         """Run it until it is ready.
@@ -140,7 +151,7 @@ class Child:
         await self._drain(process)
         _signal(process, signal.SIGTERM)
         if not await self._within_limit(process.wait()) and not self._hurrying.is_set():
-            self._say(f"{self.spec.name} did not stop within {self.spec.stop_within_s:g} s; killing it")
+            self._say(f"{self.spec.name} did not stop within {self.stop_within_s:g} s; killing it")
         _signal(process, signal.SIGKILL)
         await process.wait()
         await self._finish_reading()
@@ -242,7 +253,7 @@ class Child:
         wanted = asyncio.ensure_future(waiting_for)
         hurried = asyncio.ensure_future(self._hurrying.wait())
         both: set[asyncio.Future[Any]] = {wanted, hurried}
-        await asyncio.wait(both, timeout=self.spec.stop_within_s, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(both, timeout=self.stop_within_s, return_when=asyncio.FIRST_COMPLETED)
         done = wanted.done()
         for future in both:
             future.cancel()

@@ -12,11 +12,14 @@ from typing import Never, Self, TypeVar
 from sidecar.config.endpoint import Endpoint
 from sidecar.config.errors import ConfigError
 from sidecar.config.loading import Settings, load
+from sidecar.config.watching import WatchedConfig
 from sidecar.envoyconf.inputs import EnvoyInputs, Upstream
 from sidecar.envoyconf.version import EnvoyVersion
 from sidecar.supervision.envoy import envoy_spec, find_envoy, version_of
+from sidecar.supervision.envoy_files import EnvoyFiles
 from sidecar.supervision.errors import UsageError
 from sidecar.supervision.external_store import require_store
+from sidecar.supervision.following import allow_drain, follow, reload_first
 from sidecar.supervision.logs import Sink, discard
 from sidecar.supervision.ports import Address, resolve
 from sidecar.supervision.process import Child, ChildSpec
@@ -136,15 +139,33 @@ class Stack:
         self._cleanup.push_async_callback(self._supervisor.stop)
         config = self._config_file(directory)
         environ = self._environ(directory)
+        watched = None if config is None else WatchedConfig(config, environ)
         settings = self._load(config, environ)
         admins = self._admins(settings)
         await self._start_store(settings, environ, directory)
         specs = _worker_specs(config, environ, settings, directory, admins)
-        rendering = asyncio.to_thread(self._render, settings, directory, version)
-        self._workers, bootstrap = await asyncio.gather(self._supervisor.start(specs), rendering)
+        files = EnvoyFiles(directory, self._envoy_inputs(settings, directory, version))
+        rendering = asyncio.to_thread(files.write)
+        self._workers, _ = await asyncio.gather(self._supervisor.start(specs), rendering)
         self._envoy = await self._supervisor.start(
-            [envoy_spec(envoy, bootstrap, self.envoy_admin_path, self._listen)]
+            [envoy_spec(envoy, files.bootstrap, self.envoy_admin_path, self._listen)]
         )
+        if watched is not None:
+            self._follow(watched, dict(zip(admins, self._workers, strict=True)), files)
+
+    def _follow(self, config: WatchedConfig, workers: Mapping[Address, Child], files: EnvoyFiles) -> None:
+        """See to it, until the stack stops, that Envoy and the limits of workers follow the policies."""
+
+        async def take_up(loaded: Settings) -> None:
+            """The workers first: a request that Envoy sends must find the policy that wants it."""
+            allow_drain(self._workers, loaded)
+            if not await reload_first(workers):
+                self._supervisor.say("a worker has not reloaded its policies yet; Envoy follows all the same")
+            if await asyncio.to_thread(files.follow, loaded.policies):
+                self._supervisor.say("new policies: Envoy takes its new listeners")
+
+        following = asyncio.create_task(follow(config, take_up))
+        self._cleanup.callback(following.cancel)
 
     def _config_file(self, directory: Path) -> Path | None:
         if self.options.config_text is None:
@@ -198,12 +219,10 @@ class Stack:
         self.admin_urls = tuple(f"http://{address.reachable}" for address in admins)
         return admins
 
-    def _render(self, settings: Settings, directory: Path, version: EnvoyVersion) -> Path:
-        """Write the bootstrap for this Envoy; where it is."""
-        from sidecar.envoyconf.bootstrap import render_bootstrap  # noqa: PLC0415 - Envoy's types load slowly
-
+    def _envoy_inputs(self, settings: Settings, directory: Path, version: EnvoyVersion) -> EnvoyInputs:
+        """What the configuration of this Envoy depends on."""
         workers = settings.server.workers
-        inputs = EnvoyInputs(
+        return EnvoyInputs(
             policies=settings.policies,
             endpoints=tuple(_endpoint(directory).for_worker(i, workers).address for i in range(workers)),
             store_timeout_ms=settings.store.timeout_ms,
@@ -213,9 +232,6 @@ class Stack:
             origin=settings.origin.url,
             envoy_version=version,
         )
-        bootstrap = directory / "envoy.yaml"
-        bootstrap.write_text(render_bootstrap(inputs), encoding="utf-8")
-        return bootstrap
 
     async def _stop(self) -> None:
         """Take everything down, to the end: being cancelled meanwhile must not leave a process behind."""

@@ -37,10 +37,13 @@ def ready(admin: Address) -> Probe:
 def embedded_worker(
     config: Path | None, environ: Mapping[str, str], settings: Settings, admin: Address, index: int
 ) -> ChildSpec:
-    """A worker of `up`: ready when store and gRPC server answer, and gone at once should `up` be killed."""
+    """A worker of `up`: ready when store and gRPC server answer, and gone at once should `up` be killed.
+
+    It need not warn that Envoy's configuration is out of date: `up` renders that (`stack`).
+    """
     return ChildSpec(
         name=worker_name(index, settings.server.workers),
-        argv=worker_argv(config, index),
+        argv=(*worker_argv(config, index), "--envoy-follows"),
         environ=environ,
         probe=ready(admin),
         stop_within_s=stop_within_s(settings),

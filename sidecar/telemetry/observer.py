@@ -138,6 +138,10 @@ class Telemetry:
         log("store circuit", state=state)
         self.metrics.store_circuit_open.set(state != "closed")
 
+    def reloaded(self, result: str) -> None:
+        """A configuration was loaded again, and `applied` or `rejected`."""
+        self.metrics.config_reloads.labels(result).inc()
+
     def repeated(self, end: LostWrite) -> None:
         """A write that was lost and repeated has come to its end."""
         log = self._log.info if end.error is None else self._log.error

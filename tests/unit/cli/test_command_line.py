@@ -25,7 +25,7 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_help_names_every_command() -> None:
     help_text = run("--help").output
-    for command in ("demo", "up", "serve", "check", "envoy-config"):
+    for command in ("demo", "up", "serve", "check", "envoy-config", "openapi"):
         assert command in help_text
 
 
@@ -33,7 +33,7 @@ def test_without_a_command_it_explains_itself() -> None:
     assert "Make any HTTP service safe to retry." in run().output
 
 
-@pytest.mark.parametrize("command", ["demo", "up", "serve", "check", "envoy-config"])
+@pytest.mark.parametrize("command", ["demo", "up", "serve", "check", "envoy-config", "openapi"])
 def test_every_command_has_help(command: str) -> None:
     result = run(command, "-h")
     assert result.exit_code == 0
@@ -101,20 +101,20 @@ def test_serve_says_in_one_line_why_it_cannot_start(monkeypatch: pytest.MonkeyPa
     assert (result.exit_code, result.stderr) == (1, "cannot listen on 127.0.0.1:80\n")
 
 
-def test_a_worker_does_not_end_at_the_signal_that_is_for_its_supervisor(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize("number", [signal.SIGUSR2, signal.SIGHUP])
+def test_a_worker_does_not_end_at_a_signal_that_asks_for_something_else(
+    number: signal.Signals, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from sidecar import app as composition  # noqa: PLC0415 - the same
 
     answers: list[object] = []
-    before = signal.signal(signal.SIGUSR2, signal.SIG_DFL)
+    before = {each: signal.signal(each, signal.SIG_DFL) for each in (signal.SIGUSR2, signal.SIGHUP)}
     try:
-        monkeypatch.setattr(
-            composition, "serve_worker", lambda *_: answers.append(signal.getsignal(signal.SIGUSR2))
-        )
+        monkeypatch.setattr(composition, "serve_worker", lambda *_: answers.append(signal.getsignal(number)))
         assert run("serve").exit_code == 0
     finally:
-        signal.signal(signal.SIGUSR2, before)
+        for each, handler in before.items():
+            signal.signal(each, handler)
     assert answers == [signal.SIG_IGN]
 
 
@@ -125,7 +125,7 @@ def test_serve_supervises_where_there_are_several_workers(
     calls: list[str] = []
     monkeypatch.setenv("IDEMPOTENCY__SERVER__WORKERS", workers)
     monkeypatch.setattr(serve_command, "_supervise", lambda *_: calls.append("supervise"))
-    monkeypatch.setattr(serve_command, "_run", lambda *_: calls.append("run"))
+    monkeypatch.setattr(serve_command, "_run", lambda *_, **__: calls.append("run"))
     assert run("serve").exit_code == 0
     assert run("serve", "--worker", "0").exit_code == 0
     assert calls == ["supervise" if supervised else "run", "run"]

@@ -127,6 +127,7 @@ def test_a_worker_is_this_very_program_and_nothing_of_the_current_directory() ->
     spec = embedded_worker(Path("p.yaml"), {"A": "b"}, load(None, TWO_WORKERS), ADMIN, 1)
     assert spec.argv == (
         *(sys.executable, "-P", "-m", "sidecar", "serve", "--worker", "1", "--config", "p.yaml"),
+        "--envoy-follows",
     )
     assert (spec.name, spec.environ, spec.when_orphaned) == ("sidecar.1", {"A": "b"}, signal.SIGKILL)
 

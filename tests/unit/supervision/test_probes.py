@@ -9,19 +9,27 @@ import pytest
 from aiohttp import web
 
 from sidecar.supervision.ports import Address
-from sidecar.supervision.probes import accepts, all_of, drain_envoy, envoy_live, http_ok, pongs
+from sidecar.supervision.probes import (
+    accepts,
+    all_of,
+    drain_envoy,
+    envoy_live,
+    http_ok,
+    pongs,
+    reloads_of,
+)
 from tests.stack.children import eventually
 
 NOWHERE = Address("127.0.0.1", 1)
 
 
 @contextlib.asynccontextmanager
-async def serving(status: int, text: str) -> AsyncIterator[Address]:
+async def serving(status: int, text: str, path: str = "/readyz") -> AsyncIterator[Address]:
     async def answer(_: web.Request) -> web.Response:
         return web.Response(status=status, text=text)
 
     application = web.Application()
-    application.router.add_get("/readyz", answer)
+    application.router.add_get(path, answer)
     runner = web.AppRunner(application)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
@@ -41,6 +49,19 @@ async def test_http_is_not_ready_at_503_and_says_what_it_was_told() -> None:
 
 async def test_http_is_not_ready_where_nothing_listens() -> None:
     assert await http_ok(NOWHERE, "/readyz")() == "http://127.0.0.1:1/readyz does not answer"
+
+
+async def test_reloads_are_counted_whatever_became_of_them() -> None:
+    text = (
+        "# TYPE idempotency_config_reloads_total counter\n"
+        'idempotency_config_reloads_total{result="applied"} 3.0\n'
+        'idempotency_config_reloads_total{result="rejected"} 1.0\n'
+    )
+    async with serving(200, text, "/metrics") as address:
+        assert await reloads_of(address) == 4
+    async with serving(200, "idempotency_in_flight 7.0\n", "/metrics") as address:
+        assert await reloads_of(address) == 0
+    assert await reloads_of(NOWHERE) is None
 
 
 async def test_a_listener_is_ready_when_it_accepts() -> None:
