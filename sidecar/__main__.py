@@ -11,6 +11,7 @@ import typer
 from sidecar.cli.check import check
 from sidecar.cli.demo import demo
 from sidecar.cli.envoy_config import envoy_config
+from sidecar.cli.openapi import openapi
 from sidecar.cli.serve import serve
 from sidecar.cli.up import up
 
@@ -28,6 +29,7 @@ app.command(rich_help_panel="Try it")(up)
 app.command(rich_help_panel="Run it")(serve)
 app.command(rich_help_panel="Run it")(check)
 app.command("envoy-config", rich_help_panel="Run it")(envoy_config)
+app.command(rich_help_panel="Run it")(openapi)
 
 
 def _print_version(wanted: bool) -> None:
