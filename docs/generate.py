@@ -7,7 +7,7 @@ from pathlib import Path
 import scaling  # the module next to this script
 
 from sidecar.config import reference
-from sidecar.envoyconf.examples import render_examples
+from sidecar.envoyconf.examples import render_examples, render_mesh_examples
 from sidecar.exchange import diagram
 
 ROOT = Path(__file__).parent.parent
@@ -38,12 +38,14 @@ def _scaling() -> dict[Path, str]:
 def rendered() -> dict[Path, str]:
     """Every generated file and what it should hold."""
     examples = {ROOT / "envoy" / name: text for name, text in render_examples().items()}
+    meshes = {ROOT / "deploy" / name: text for name, text in render_mesh_examples().items()}
     return {
         ROOT / "docs" / "configuration.md": reference.render(),
         ROOT / "docs" / "exchange.md": diagram.render(),
         **_scaling(),
         COMPOSE / "envoy.yaml": _compose(),
         **examples,
+        **meshes,
     }
 
 

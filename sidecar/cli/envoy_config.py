@@ -11,10 +11,12 @@ from sidecar.cli.ending import misused, refused
 from sidecar.config.errors import ConfigError
 from sidecar.config.kinds import one_of
 from sidecar.config.loading import Settings, load
+from sidecar.envoyconf.addresses import UnixAddress, parse_endpoint, parse_tcp
 from sidecar.envoyconf.inputs import EnvoyInputs, SidecarTls, Upstream
+from sidecar.envoyconf.placement import Placement, read_labels, read_target
 from sidecar.envoyconf.version import NEWEST, EnvoyVersion
 
-_FORMATS = ("bootstrap", "filter")
+_FORMATS = ("bootstrap", "filter", "istio", "envoy-gateway")
 
 
 def envoy_config(  # noqa: PLR0913, PLR0917 - an argument is an option of the command line here
@@ -24,7 +26,8 @@ def envoy_config(  # noqa: PLR0913, PLR0917 - an argument is an option of the co
         typer.Option(
             "--format",
             metavar="FORMAT",
-            help="bootstrap: a whole Envoy. filter: the HTTP filter and its cluster, for an Envoy you have.",
+            help="bootstrap: a whole Envoy. filter: the HTTP filter and its cluster, for an Envoy you have. "
+            "istio: an EnvoyFilter. envoy-gateway: an EnvoyExtensionPolicy and what it cannot say.",
         ),
     ] = "bootstrap",
     upstream: Annotated[
@@ -63,9 +66,37 @@ def envoy_config(  # noqa: PLR0913, PLR0917 - an argument is an option of the co
             show_default=False,
         ),
     ] = None,
+    sidecar_host: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOST",
+            help="Where Envoy reaches the sidecar, if not at server.listen, such as NAME.NAMESPACE.svc.",
+            show_default=False,
+        ),
+    ] = None,
     envoy_version: Annotated[
         str, typer.Option(metavar="VERSION", help="The Envoy it is for: 1.36 to 1.40, or a release of one.")
     ] = str(NEWEST),
+    name: Annotated[
+        str, typer.Option(metavar="NAME", help="Of the resources (istio, envoy-gateway).")
+    ] = "idempotency",
+    namespace: Annotated[
+        str, typer.Option(metavar="NAMESPACE", help="Of the resources, and of what they are for.")
+    ] = "default",
+    workload: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=VALUE",
+            help="A label of the pods it is for; may be given again (istio). All of the namespace without.",
+            show_default=False,
+        ),
+    ] = None,
+    gateway: Annotated[
+        bool, typer.Option("--gateway", help="For the gateways among them, not for their sidecars (istio).")
+    ] = False,
+    target: Annotated[
+        str, typer.Option(metavar="GATEWAY/LISTENER", help="The listener it is for (envoy-gateway).")
+    ] = "eg/http",
 ) -> None:
     """Print the Envoy configuration for a sidecar configuration, as YAML.
 
@@ -83,27 +114,51 @@ def envoy_config(  # noqa: PLR0913, PLR0917 - an argument is an option of the co
         "--sidecar-name": sidecar_name,
     }
     try:
-        sidecar_tls = _sidecar_tls(settings, tls_options)
-        text = _render(settings, output, upstream, listen, sidecar_tls, version)
+        placement = Placement(name, namespace, read_labels(workload or ()), gateway, *read_target(target))
+        inputs = EnvoyInputs(
+            policies=settings.policies,
+            endpoints=endpoints(settings, sidecar_host),
+            store_timeout_ms=settings.store.timeout_ms,
+            listen=listen,
+            upstream=None if upstream is None else Upstream.parse(upstream),
+            origin=settings.origin.url,
+            sidecar_tls=_sidecar_tls(settings, tls_options),
+            envoy_version=version,
+        )
+        text = _render(output, inputs, placement)
     except ValueError as error:
         raise misused(str(error)) from None
     typer.echo(text, nl=False)
 
 
-def endpoints(settings: Settings) -> tuple[str, ...]:
-    """Where an Envoy on this machine reaches each worker of a configuration.
+def endpoints(settings: Settings, host: str | None = None) -> tuple[str, ...]:
+    """Where an Envoy reaches each worker of a configuration.
 
-    A worker that listens on every address is reached by the loopback one.
+    A worker that listens on every address is reached by the loopback one; at `host` where one is given.
+
+    Raises:
+        ValueError: A host is given, and is none, or the workers listen on sockets.
     """
     server = settings.server
     workers = (server.listen.for_worker(worker, server.workers) for worker in range(server.workers))
-    return tuple(endpoint.reachable.address for endpoint in workers)
+    reachable = tuple(endpoint.reachable.address for endpoint in workers)
+    return reachable if host is None else tuple(_at(host, address) for address in reachable)
+
+
+def _at(host: str, address: str) -> str:
+    """The port of an address, at another host."""
+    found = parse_endpoint(address)
+    if isinstance(found, UnixAddress):
+        raise ValueError(  # noqa: TRY004 - what the user wrote is wrong, no argument of a function
+            "--sidecar-host is given and server.listen is a socket; allowed: server.listen at HOST:PORT"
+        )
+    return str(parse_tcp(f"{host}:{found.port}"))
 
 
 def _check_usage(output: str, upstream: str | None, envoy_version: str) -> EnvoyVersion:
     """The version that is meant, where everything else is well."""
     if output not in _FORMATS:
-        raise misused(f"--format {output} is not available; allowed: {' or '.join(_FORMATS)}")
+        raise misused(f"--format {output} is not available; allowed: {one_of(_FORMATS)}")
     if output == "bootstrap" and upstream is None:
         raise misused("--format bootstrap needs --upstream; allowed: a URL such as http://127.0.0.1:3000")
     return read_version(envoy_version)
@@ -135,26 +190,15 @@ def _sidecar_tls(settings: Settings, options: Mapping[str, str | None]) -> Sidec
     return SidecarTls(ca, certificate, key, name)
 
 
-def _render(  # noqa: PLR0913, PLR0917 - what the options say
-    settings: Settings,
-    output: str,
-    upstream: str | None,
-    listen: str,
-    sidecar_tls: SidecarTls | None,
-    version: EnvoyVersion,
-) -> str:
+def _render(output: str, inputs: EnvoyInputs, placement: Placement) -> str:
     # Envoy's types take most of a second to load, which the other commands need not wait for.
     from sidecar.envoyconf.bootstrap import render_bootstrap  # noqa: PLC0415 - see above
+    from sidecar.envoyconf.envoy_gateway import render_envoy_gateway  # noqa: PLC0415 - see above
     from sidecar.envoyconf.filter import render_filter  # noqa: PLC0415 - see above
+    from sidecar.envoyconf.istio import render_istio  # noqa: PLC0415 - see above
 
-    inputs = EnvoyInputs(
-        policies=settings.policies,
-        endpoints=endpoints(settings),
-        store_timeout_ms=settings.store.timeout_ms,
-        listen=listen,
-        upstream=None if upstream is None else Upstream.parse(upstream),
-        origin=settings.origin.url,
-        sidecar_tls=sidecar_tls,
-        envoy_version=version,
-    )
+    if output == "istio":
+        return render_istio(inputs, placement)
+    if output == "envoy-gateway":
+        return render_envoy_gateway(inputs, placement)
     return render_bootstrap(inputs) if output == "bootstrap" else render_filter(inputs)

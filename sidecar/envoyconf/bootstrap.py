@@ -19,7 +19,7 @@ from envoy_data_plane.google.protobuf import Any, Struct
 
 from sidecar.envoyconf.addresses import UnixAddress
 from sidecar.envoyconf.connections import connection_manager
-from sidecar.envoyconf.filter import version_option
+from sidecar.envoyconf.filter import failure_words, version_option
 from sidecar.envoyconf.inputs import EnvoyInputs, Upstream
 from sidecar.envoyconf.origin_listener import origin_listener
 from sidecar.envoyconf.sidecar_cluster import sidecar_cluster
@@ -34,6 +34,7 @@ configuration and render it again, for Envoy and the sidecar have to agree on th
 Yours to change: the listener's address, and the endpoints of the clusters.
 A listener idempotency_origin, where it is there, is the sidecar's alone: what arrives there executes, so keep
 it off every network. Its socket has mode 0600; Envoy and the sidecar run as one user, or change that.
+{failure}
 Start it with: envoy --config-path THIS-FILE --disable-hot-restart
 """
 
@@ -54,7 +55,11 @@ def render_bootstrap(inputs: EnvoyInputs, listeners: str | None = None) -> str:
     Raises:
         ValueError: No upstream is given, or an `https://` one cannot be verified on this machine.
     """
-    header = _HEADER.format(version=inputs.envoy_version, option=version_option(inputs.envoy_version))
+    header = _HEADER.format(
+        version=inputs.envoy_version,
+        option=version_option(inputs.envoy_version),
+        failure=failure_words(inputs),
+    )
     return to_yaml(header, plain(_bootstrap(inputs, _upstream(inputs), listeners)))
 
 

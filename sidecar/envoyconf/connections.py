@@ -65,7 +65,7 @@ def escaped_slashes(policies: Policies) -> EscapedSlashes:
     pattern of the sidecar's covers it: where an enforcing policy selects by path, such a request is refused
     (400). Where none does, no spelling evades a policy, and the path passes as it is.
     """
-    by_path = any(policy.match.paths and policy.mode is not Mode.OFF for policy in policies.policies)
+    by_path = any(policy.match.paths and policy.mode is Mode.ENFORCE for policy in policies.policies)
     return EscapedSlashes.REJECT_REQUEST if by_path else EscapedSlashes.KEEP_UNCHANGED
 
 

@@ -1,8 +1,13 @@
-"""The examples in `envoy/`: what a small payments configuration renders to."""
+"""The examples in `envoy/` and `deploy/`: what a small payments configuration renders to."""
+
+from dataclasses import replace
 
 from sidecar.envoyconf.bootstrap import render_bootstrap
+from sidecar.envoyconf.envoy_gateway import render_envoy_gateway
 from sidecar.envoyconf.filter import render_filter
 from sidecar.envoyconf.inputs import EnvoyInputs, Upstream
+from sidecar.envoyconf.istio import render_istio
+from sidecar.envoyconf.placement import Placement
 from sidecar.envoyconf.version import NEWEST, EnvoyVersion
 from sidecar.idempotency.patterns import PathPattern
 from sidecar.idempotency.policy import Execution, KeySource, Match, Policies, Policy
@@ -20,6 +25,20 @@ def render_examples() -> dict[str, str]:
         "bootstrap.yaml": render_bootstrap(newest),
         "filter.yaml": render_filter(newest),
         f"filter-{oldest.envoy_version}.yaml": render_filter(oldest),
+    }
+
+
+def render_mesh_examples() -> dict[str, str]:
+    """Every example by its file name in `deploy/`: the same policies, less what a mesh cannot have.
+
+    In Istio the sidecar is in the pod of the service, for Envoy Gateway it is a Service of its own.
+    """
+    inputs = replace(example_inputs(), upstream=None, admin_path=None, origin="http://127.0.0.1:3000")
+    elsewhere = replace(inputs, endpoints=("idempotency.payments.svc:9000",))
+    placement = Placement(namespace="payments", workload={"app": "payments"})
+    return {
+        "istio/envoyfilter.yaml": render_istio(inputs, placement),
+        "envoy-gateway/idempotency.yaml": render_envoy_gateway(elsewhere, placement),
     }
 
 

@@ -1,16 +1,26 @@
 r"""Which requests need no sidecar at all: the matcher that makes Envoy skip the filter for them.
 
 A request needs the sidecar if it carries `idempotency-attempt` (the sidecar's to set: a client's own is taken
-off), or if an enforcing policy matches its method, host and path and either demands a key or finds its key
-header there. Everything else passes without a stream. Skipping too little costs time; skipping one request
-too many lets a keyed request through unclaimed. So every doubt is settled towards the sidecar:
+off), or if a policy that is not off matches its method, host and path and either demands a key or may find
+one there. Everything else passes without a stream. Skipping too little costs time; skipping one request too
+many lets a keyed request through unclaimed. So every doubt is settled towards the sidecar:
 
-* **First match wins** in the sidecar; here every enforcing policy counts, also one that an earlier policy
-  (`mode: off` too) hides. The union holds every request that any order could select.
+* **First match wins** in the sidecar; here every policy that is not off counts, also one that an earlier
+  policy (`mode: off` too) hides. The union holds every request that any order could select, and every one
+  that a route could give to a policy by name.
+* **The route** that a request takes is not known to a matcher over its headers: where a policy wants a
+  certain one, every route counts.
+* **A key in the query** may be there wherever there is a query: its name may stand there in as many spellings
+  as percent-encoding has, which only decoding tells apart. **One in the body**, or made of the request, may
+  be had of every request.
 * **Text and bytes.** Envoy matches bytes with RE2, in which neither `.` nor `[^/]` matches a byte that is not
   valid UTF-8: a glob would miss a path that the sidecar, which decodes it otherwise, takes for a match. Paths
   and hosts are ASCII by their grammar (RFC 3986 §3.2.2 and §3.3); one that is not counts as a match of every
   pattern.
+* **Spellings.** The sidecar normalises a path before it compares (`idempotency.paths`), which a regular
+  expression cannot. Envoy has done the same before, if it was configured to; where it was not, a pattern
+  would miss `//v1/payments`. So a path that normalising might change (one with an escape, two slashes, a
+  segment that begins with a dot) counts as a match of every pattern, too.
 * **Presence** of a header is `\C*`, any bytes at all: an empty or undecodable key is there, and the sidecar
   refuses it.
 * **The query** is part of Envoy's `:path` and not of a policy's: a wildcard stops before the first `?`, and
@@ -39,12 +49,17 @@ from envoy_data_plane.xds.type.matcher.v3 import (
 
 from sidecar.exchange.core import ATTEMPT
 from sidecar.idempotency.patterns import PathPattern
-from sidecar.idempotency.policy import Mode, Policies, Policy
+from sidecar.idempotency.policy import KeyPlace, KeySource, Mode, Policies, Policy
 
 _ANY_BYTES = r"\C*"
 _ASCII_HOST = r"[\x00-\x7F]*"
 _ANY_QUERY = r"(?:\?\C*)?"
-_ASCII_PATH = r"[\x00-\x3E\x40-\x7F]*" + _ANY_QUERY
+_LEADING = r"[\x00-\x21\x23\x24\x26-\x2D\x30-\x3B\x3D\x40-\x5B\x5D\x5F\x61-\x7A\x7E\x7F]"
+_FOLLOWING = r"[\x00-\x21\x23\x24\x26-\x2E\x30-\x3B\x3D\x40-\x5B\x5D\x5F\x61-\x7A\x7E\x7F]"
+"""What a segment of a path may begin with, and go on with, that no normalising touches: ASCII less a slash, a
+question mark, a percent sign, a backslash and `"<>^`{|}`, and a dot only within."""
+_NORMAL_PATH = rf"(?:/{_LEADING}{_FOLLOWING}*)*/?" + _ANY_QUERY
+_HAS_QUERY = r"\C*\?\C*"
 
 Predicate = MatcherMatcherListPredicate
 
@@ -59,8 +74,8 @@ def skip_matcher(policies: Policies) -> Matcher:
 
 
 def _needs_sidecar(policies: Policies) -> Predicate:
-    enforcing = [policy for policy in policies.policies if policy.mode is not Mode.OFF]
-    return _any_of([_present(ATTEMPT), *map(_wants, enforcing)])
+    active = [policy for policy in policies.policies if policy.mode is not Mode.OFF]
+    return _any_of([_present(ATTEMPT), *map(_wants, active)])
 
 
 def _wants(policy: Policy) -> Predicate:
@@ -69,13 +84,21 @@ def _wants(policy: Policy) -> Predicate:
         conditions.append(_matches(":method", _one_of(map(re.escape, sorted(match.methods)))))
     if match.hosts:
         hosts = _one_of(pattern.regex for pattern in match.hosts)
-        conditions.append(_matches_if_ascii(":authority", hosts, _ASCII_HOST))
+        conditions.append(_matches_if_decidable(":authority", hosts, _ASCII_HOST))
     if match.paths:
         paths = _one_of(map(_without_query, match.paths)) + _ANY_QUERY
-        conditions.append(_matches_if_ascii(":path", paths, _ASCII_PATH))
-    if not policy.key.required:
-        conditions.append(_present(policy.key.name))
+        conditions.append(_matches_if_decidable(":path", paths, _NORMAL_PATH))
+    conditions += _may_have_key(policy.key)
     return _all_of(conditions)
+
+
+def _may_have_key(key: KeySource) -> list[Predicate]:
+    """What a request has to have for a key to be in it; nothing, where one is missed or can be in any."""
+    if key.required or key.place.is_in_body:
+        return []
+    if key.place is KeyPlace.QUERY:
+        return [_matches(":path", _HAS_QUERY)]
+    return [_present(key.name)]
 
 
 def _one_of(regexes: Iterable[str]) -> str:
@@ -106,9 +129,9 @@ def _any_of(predicates: Sequence[Predicate]) -> Predicate:
     return Predicate(or_matcher=MatcherMatcherListPredicatePredicateList(predicate=list(predicates)))
 
 
-def _matches_if_ascii(header: str, regex: str, ascii_only: str) -> Predicate:
-    """The value matches, or is no ASCII, of which the expression could not tell."""
-    undecided = Predicate(not_matcher=_matches(header, ascii_only))
+def _matches_if_decidable(header: str, regex: str, decidable: str) -> Predicate:
+    """The value matches, or is one of which the expression cannot tell."""
+    undecided = Predicate(not_matcher=_matches(header, decidable))
     return _any_of([_matches(header, regex), undecided])
 
 

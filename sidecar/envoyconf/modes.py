@@ -12,8 +12,18 @@ _SEND, _SKIP = ProcessingModeHeaderSendMode.SEND, ProcessingModeHeaderSendMode.S
 _DUPLEX, _STREAMED = ProcessingModeBodySendMode.FULL_DUPLEX_STREAMED, ProcessingModeBodySendMode.STREAMED
 
 
-def processing_mode(version: EnvoyVersion) -> ProcessingMode:
-    """The request's head alone, or, for an Envoy before 1.40, everything.
+def on_demand(version: EnvoyVersion, *, only_watching: bool) -> bool:
+    """Whether the filter shows the head alone until an answer asks for more.
+
+    What is only watched is never held, and an override *with* the answer to the head is taken by every Envoy.
+    It also lets requests pass where the sidecar is down (`processor.fails_open`): a body that went to it in
+    full duplex is lost with it, and Envoys before 1.40 answered 503 for each that had one.
+    """
+    return only_watching or version.reads_held_bodies
+
+
+def processing_mode(version: EnvoyVersion, *, only_watching: bool) -> ProcessingMode:
+    """The request's head alone, or, for an Envoy before 1.40 with a policy that enforces, everything.
 
     Response headers stay off: with them on, Envoy's own replies to requests that never met the filter would
     open streams. An older Envoy lets a body be read before the answer to its head only where full duplex is
@@ -23,7 +33,7 @@ def processing_mode(version: EnvoyVersion) -> ProcessingMode:
     The response's mode tells the sidecar whether replies can be streamed, for which Envoy wants both bodies
     in full duplex: where it knows no such replies, the response is shown as it passes.
     """
-    if version.reads_held_bodies:
+    if on_demand(version, only_watching=only_watching):
         return ProcessingMode(
             request_header_mode=_SEND,
             response_header_mode=_SKIP,

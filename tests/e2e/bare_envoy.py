@@ -42,17 +42,19 @@ class Upstream:
 
 
 class Processor(grpc.GenericRpcHandler):
-    """Lets everything pass, counts its streams, and keeps the first message of each."""
+    """Lets everything pass, counts its streams, and keeps the first message of each and what came with it."""
 
     def __init__(self) -> None:
         self.streams = 0
         self.heads: list[bytes] = []
+        self.metadata: list[dict[str, str | bytes]] = []
 
     def service(
         self, handler_call_details: grpc.HandlerCallDetails
     ) -> "grpc.RpcMethodHandler[bytes, bytes] | None":
         if not str(handler_call_details.method).startswith("/envoy.service.ext_proc."):
             return None
+        self.metadata.append(dict(handler_call_details.invocation_metadata or ()))
         return grpc.stream_stream_rpc_method_handler(self._process)
 
     async def _process(self, messages: AsyncIterator[bytes], _: object) -> AsyncIterator[bytes]:

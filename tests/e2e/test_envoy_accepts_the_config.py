@@ -15,8 +15,12 @@ from sidecar.envoyconf.bootstrap import render_bootstrap
 from sidecar.envoyconf.examples import render_examples
 from sidecar.envoyconf.filter import render_filter
 from sidecar.envoyconf.inputs import EnvoyInputs, Upstream
+from sidecar.extproc.codec.context import read_context
+from sidecar.extproc.wire import ext_proc_pb2 as pb
+from sidecar.idempotency.context import Context
 from sidecar.idempotency.patterns import HostPattern, PathPattern
-from sidecar.idempotency.policy import KeySource, Match, Mode, Policies, Policy
+from sidecar.idempotency.policy import KeyPlace, KeySource, Match, Mode, Policies, Policy
+from sidecar.idempotency.scope import ScopePart
 from tests.e2e.bare_envoy import BareEnvoy, bare_envoy
 
 WRITES = frozenset({"POST", "PATCH"})
@@ -53,10 +57,11 @@ def render(
     upstream_port: int,
     *,
     url: str = "http://127.0.0.1",
+    policies: Policies = POLICIES,
 ) -> str:
     return render_bootstrap(
         EnvoyInputs(
-            POLICIES,
+            policies,
             tuple(f"unix:{directory}/{name}" for name in endpoints),
             listen=f"127.0.0.1:{port}",
             upstream=Upstream.parse(f"{url}:{upstream_port}"),
@@ -128,6 +133,9 @@ def test_envoy_accepts_every_kind_of_upstream(envoy: str, tmp_path: Path, url: s
         (Policy("idle", mode=Mode.OFF),),
         (Policy("all", match=Match(), key=KeySource(required=True)),),
         (Policy("odd", match=Match(frozenset({"M-SEARCH"}), (), (PathPattern("/é (x)|[a-z]{2}.+#&~/**"),))),),
+        *((Policy(place, key=KeySource(place=place)),) for place in KeyPlace),
+        (Policy("known", match=Match(route="r"), scope=(ScopePart("peer"), ScopePart("jwt", "sub"))),),
+        (Policy("watched", mode=Mode.SHADOW),),
     ],
 )
 def test_envoy_accepts_every_kind_of_policy(envoy: str, tmp_path: Path, policies: tuple[Policy, ...]) -> None:
@@ -254,6 +262,97 @@ async def test_upgrades_are_refused(running: BareEnvoy) -> None:
     )
 
     assert (await running.send_raw(request.encode())).startswith(b"HTTP/1.1 403 ")
+
+
+def named(directory: Path, port: int, upstream_port: int) -> str:
+    """A route that names its policy, before the one for everything; all paths have keys that are optional."""
+    inputs = EnvoyInputs(
+        Policies((Policy("elsewhere", match=Match(), key=KeySource(place=KeyPlace.QUERY, name="key")),)),
+        (f"unix:{directory}/ext_proc.sock",),
+        listen=f"127.0.0.1:{port}",
+        upstream=Upstream.parse(f"http://127.0.0.1:{upstream_port}"),
+        admin_path=f"{directory}/admin.sock",
+    )
+    config = yaml.safe_load(render_bootstrap(inputs))
+    manager = config["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"]
+    (host,) = manager["route_config"]["virtual_hosts"]
+    (everything,) = host["routes"]
+    told = yaml.safe_load(NAMING)
+    host["routes"] = [{**everything, **told, "name": "named", "match": {"prefix": "/named"}}, everything]
+    return yaml.safe_dump(config)
+
+
+NAMING = """
+typed_per_filter_config:
+  idempotency:
+    '@type': type.googleapis.com/envoy.extensions.filters.http.ext_proc.v3.ExtProcPerRoute
+    overrides:
+      grpc_initial_metadata:
+      - {key: idempotency-policy, value: elsewhere}
+"""
+
+
+def test_the_documentation_names_a_policy_as_it_is_tested_here() -> None:
+    page = Path(__file__).parents[2] / "docs" / "envoy.md"
+
+    assert NAMING.strip() in page.read_text(encoding="utf-8")
+
+
+async def test_a_route_may_name_the_policy_of_its_requests(envoy: str, tmp_path: Path) -> None:
+    configured = functools.partial(named, tmp_path)
+    async with bare_envoy(envoy, tmp_path, configured) as started:
+        statuses = [await started.status("POST", path) for path in ("/named?key=a", "/?key=a", "/named")]
+
+    assert statuses == [200, 200, 200]
+    told = [metadata.get("idempotency-policy") for metadata in started.processor.metadata]
+    assert told == ["elsewhere", None], "the matcher still decides, so the last opens no stream"
+
+
+def telling(directory: Path, port: int, upstream_port: int) -> str:
+    """A filter before the sidecar's notes who the tenant is; a policy wants that, and a certain route."""
+    policy = Policy("all", match=Match(route="everything"), scope=(ScopePart("metadata", "acme.gw.tenant"),))
+    config = yaml.safe_load(
+        render(directory, ("ext_proc.sock",), port, upstream_port, policies=Policies((policy,)))
+    )
+    manager = config["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"]
+    manager["http_filters"].insert(0, yaml.safe_load(NOTING))
+    del manager["http_filters"][1]["disabled"]
+    manager["route_config"]["virtual_hosts"][0]["routes"] = [
+        route
+        for route in manager["route_config"]["virtual_hosts"][0]["routes"]
+        if route["name"] == "everything"
+    ]
+    return yaml.safe_dump(config)
+
+
+NOTING = """
+name: envoy.filters.http.set_metadata
+typed_config:
+  '@type': type.googleapis.com/envoy.extensions.filters.http.set_metadata.v3.Config
+  metadata:
+  - {metadata_namespace: acme.gw, value: {tenant: blue}}
+  - {metadata_namespace: other, value: {secret: red}}
+"""
+
+
+async def test_what_a_policy_asks_for_arrives_and_nothing_else(envoy: str, tmp_path: Path) -> None:
+    async with bare_envoy(envoy, tmp_path, functools.partial(telling, tmp_path)) as started:
+        assert await started.status("POST", "/", KEY) == 200
+
+    (told,) = [read_context(pb.ProcessingRequest.FromString(head)) for head in started.processor.heads]
+    assert told == Context(route="everything", metadata={"acme.gw": {"tenant": "blue"}})
+
+
+async def test_what_is_only_watched_passes_where_the_processor_is_down(envoy: str, tmp_path: Path) -> None:
+    watched = Policies((Policy("watched", match=Match(), mode=Mode.SHADOW),))
+    configured = functools.partial(render, tmp_path, ("ext_proc.sock",), policies=watched)
+    async with bare_envoy(envoy, tmp_path, configured) as started:
+        assert await started.status("POST", "/", KEY) == 200
+        assert started.processor.streams == 1
+        await started.stop_processor()
+        assert await started.status("POST", "/", KEY) == 200
+
+    assert len(started.upstream.heads) == 2
 
 
 def certificate(directory: Path, names: str) -> Path:

@@ -61,11 +61,51 @@ def test_a_filter_needs_no_upstream(config: str) -> None:
     assert set(yaml.safe_load(out)) == {"http_filters", "clusters"}
 
 
+def test_an_envoyfilter_is_for_the_workload_that_the_options_name(config: str) -> None:
+    placed = ("--name", "idem", "--namespace", "shop", "--workload", "app=pay", "--workload", "tier=api")
+    code, out, err = run("--config", config, "--format", "istio", *placed, "--gateway")
+
+    assert (code, err) == (0, "")
+    resource = yaml.safe_load(out)
+    assert resource["metadata"] == {"name": "idem", "namespace": "shop"}
+    assert resource["spec"]["workloadSelector"]["labels"] == {"app": "pay", "tier": "api"}
+    assert resource["spec"]["configPatches"][0]["match"] == {"context": "GATEWAY"}
+
+
+def test_envoy_gateway_s_resources_are_for_the_listener_and_the_service_that_the_options_name(
+    config: str,
+) -> None:
+    placed = ("--namespace", "shop", "--target", "edge/https", "--sidecar-host", "idem.shop.svc")
+    code, out, err = run("--config", config, "--format", "envoy-gateway", *placed)
+
+    assert (code, err) == (0, "")
+    extension, patch, proxy = yaml.safe_load_all(out)
+    assert extension["spec"]["targetRefs"][0]["sectionName"] == "https"
+    assert [each["port"] for each in extension["spec"]["extProc"][0]["backendRefs"]] == [9000, 9001]
+    assert patch["spec"]["targetRef"]["name"] == "edge"
+    assert proxy["kind"] == "EnvoyProxy"
+
+
+def test_a_host_of_the_sidecar_is_for_ports(tmp_path: Path) -> None:
+    file = tmp_path / "sockets.yaml"
+    file.write_text("server: {listen: 'unix:///run/s.sock'}\n")
+
+    code, _, err = run("--config", str(file), "--format", "filter", "--sidecar-host", "a.b.svc")
+
+    assert code == 2
+    assert "--sidecar-host is given and server.listen is a socket; allowed: server.listen at HOST:PORT" in err
+
+
 @pytest.mark.parametrize(
     ("arguments", "allowed"),
     [
-        (["--format", "istio"], "allowed: bootstrap or filter"),
-        (["--format", "envoy-gateway"], "allowed: bootstrap or filter"),
+        (["--format", "kuma"], "allowed: bootstrap, filter, istio or envoy-gateway"),
+        (["--format", "istio", "--workload", "app"], "allowed: KEY=VALUE, such as app=payments"),
+        (["--format", "istio", "--name", "Not_One"], "allowed: a-z, 0-9, - and . between them"),
+        (["--format", "istio", "--namespace", "a.b"], "allowed: a-z, 0-9 and - inside, up to 63"),
+        (["--format", "envoy-gateway", "--target", "eg"], "allowed: GATEWAY/LISTENER, such as eg/http"),
+        (["--format", "envoy-gateway"], "allowed: --sidecar-host NAME.NAMESPACE.svc"),
+        (["--format", "filter", "--sidecar-host", "no host"], "allowed: HOST:PORT"),
         (["--format", "filter", "--envoy-version", "1.35"], "allowed: 1.36, 1.37, 1.38, 1.39 or 1.40"),
         (["--format", "filter", "--envoy-version", "newest"], "allowed: 1.36, 1.37, 1.38, 1.39 or 1.40"),
         (["--format", "bootstrap"], "needs --upstream; allowed: a URL such as http://"),

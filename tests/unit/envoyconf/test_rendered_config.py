@@ -241,6 +241,7 @@ def test_no_client_is_internal() -> None:
         ((BY_PATH,), "REJECT_REQUEST"),
         ((Policy("default"),), "KEEP_UNCHANGED"),
         ((Policy("idle", match=BY_PATH.match, mode=Mode.OFF), Policy("default")), "KEEP_UNCHANGED"),
+        ((Policy("watched", match=BY_PATH.match, mode=Mode.SHADOW),), "KEEP_UNCHANGED"),
     ],
 )
 def test_escaped_slashes_are_refused_where_they_could_evade_a_policy(

@@ -1,4 +1,6 @@
+import urllib.parse
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -7,8 +9,9 @@ from hypothesis import strategies as st
 
 from sidecar.envoyconf.matcher import skip_matcher
 from sidecar.envoyconf.typed import plain
+from sidecar.idempotency.paths import normalise
 from sidecar.idempotency.patterns import HostPattern, PathPattern
-from sidecar.idempotency.policy import KeySource, Match, Mode, Policies, Policy
+from sidecar.idempotency.policy import KeyPlace, KeySource, Match, Mode, Policies, Policy
 from tests.unit.envoyconf.matcher_evaluator import full_match, skips
 
 PAYMENTS = Policy(
@@ -85,6 +88,20 @@ def test_a_path_that_is_no_ascii_is_left_to_the_sidecar(path: bytes) -> None:
     assert skips(matcher(PAYMENTS), request(path=path)), "without a key nothing is decided about it"
 
 
+@pytest.mark.parametrize(
+    "path", [b"//v1/payments", b"/v1/./payments", b"/x/../v1/payments", b"/v1/%70ayments", b"\\v1\\payments"]
+)
+def test_a_spelling_that_the_sidecar_would_see_through_is_left_to_it(path: bytes) -> None:
+    assert normalise(path.decode()) == "/v1/payments"
+    assert not skips(matcher(PAYMENTS), keyed(path))
+
+
+@pytest.mark.parametrize("path", [b"/", b"/a/", b"/a.b/~c/-_/(d)", b"/a..b/c;d=1", b"/a?//x/%2e"])
+def test_a_path_in_its_normal_form_is_told_apart(path: bytes) -> None:
+    assert normalise(path.partition(b"?")[0].decode()) == path.partition(b"?")[0].decode()
+    assert skips(matcher(PAYMENTS), keyed(path))
+
+
 def test_a_host_that_is_no_ascii_is_left_to_the_sidecar() -> None:
     assert not skips(matcher(PAYMENTS), keyed(host=b"shop.example\xff"))
 
@@ -100,6 +117,40 @@ def test_a_policy_for_everything_with_a_required_key_sees_everything() -> None:
     policy = Policy("all", match=Match(), key=KeySource(required=True))
 
     assert not skips(matcher(policy), request("GET", b"*", b""))
+
+
+def test_a_policy_that_only_watches_wants_what_one_that_enforces_wants() -> None:
+    watching = replace(PAYMENTS, mode=Mode.SHADOW)
+
+    assert not skips(matcher(watching), keyed())
+    assert skips(matcher(watching), request())
+
+
+@pytest.mark.parametrize(
+    "path", [b"/v1/payments?key=a", b"/v1/payments?%6Bey=a", b"/v1/payments?", b"/v1/payments?\xff"]
+)
+def test_a_key_in_the_query_may_be_in_every_query(path: bytes) -> None:
+    policy = replace(PAYMENTS, key=KeySource(place=KeyPlace.QUERY, name="key"))
+
+    assert not skips(matcher(policy), request(path=path))
+    assert skips(matcher(policy), request()), "without a query there is no key in it"
+    assert skips(matcher(policy), request("GET", path))
+    assert skips(matcher(policy), keyed()), "a header is not where this policy looks"
+
+
+@pytest.mark.parametrize("place", [KeyPlace.JSON, KeyPlace.DERIVED])
+def test_a_key_of_the_body_may_be_had_of_every_request(place: KeyPlace) -> None:
+    policy = replace(PAYMENTS, key=KeySource(place=place))
+
+    assert not skips(matcher(policy), request())
+    assert skips(matcher(policy), request("GET"))
+    assert skips(matcher(policy), request(path=b"/v2"))
+
+
+def test_a_policy_for_one_route_counts_on_every_route_for_the_matcher_sees_none() -> None:
+    policy = replace(PAYMENTS, match=replace(PAYMENTS.match, route="payments"))
+
+    assert matcher(policy) == matcher(PAYMENTS)
 
 
 def test_a_policy_that_is_off_wants_nothing() -> None:
@@ -125,11 +176,12 @@ def test_without_policies_only_an_attempt_that_a_client_wrote_is_of_interest() -
 
 
 def test_literals_of_a_pattern_stay_literal() -> None:
-    odd = Policy("odd", match=Match(paths=(PathPattern("/a.b+c/(d)|[^/]/*.json"),)))
+    odd = Policy("odd", match=Match(paths=(PathPattern("/a.b+c/(d)$[x]/*.json"),)))
 
-    assert not skips(matcher(odd), keyed(b"/a.b+c/(d)|[^/]/x.json"))
-    assert skips(matcher(odd), keyed(b"/aXb+c/(d)|[^/]/x.json"))
+    assert not skips(matcher(odd), keyed(b"/a.b+c/(d)$[x]/x.json"))
+    assert skips(matcher(odd), keyed(b"/aXb+c/(d)$[x]/x.json"))
     assert skips(matcher(odd), keyed(b"/a.b+c/(d)"))
+    assert skips(matcher(odd), keyed(b"/a.b+c/(d)$x/x.json"))
 
 
 def test_the_evaluator_reads_bytes_as_re2_does() -> None:
@@ -142,7 +194,9 @@ _pieces = st.sampled_from(["/", "/", "v1", "pay", "*", "**", "/**", ".", "-", "Ã
 _globs = st.lists(_pieces, max_size=4).map(lambda pieces: "/" + "".join(pieces))
 _wire = st.sampled_from([b"/", b"v1", b"pay", b".", b"-", b"?", b"A", b"\n", b"\xc3\xa9", b"\xe9", b"\xff"])
 _runs = st.lists(_wire, max_size=3).map(b"".join)
-_queries = st.sampled_from([b"", b"", b"?", b"?/v1", b"?\xff", b"?a?b"])
+_queries = st.sampled_from(
+    [b"", b"", b"?", b"?/v1", b"?\xff", b"?a?b", b"?x-key=k", b"?a&%69dempotency-key=k", b"?x%2Dkey=\xff"]
+)
 _authorities = st.sampled_from(
     [b"a.example", b"A.EXAMPLE:80", b"a.example:81", b"b.a.example", b"example", b"\xe9.example", b""]
 )
@@ -153,9 +207,15 @@ _matches = st.builds(
         lambda hosts: tuple(map(HostPattern, hosts))
     ),
     paths=st.lists(_globs.map(PathPattern), max_size=2).map(tuple),
+    route=st.sampled_from([None, None, "mine"]),
 )
-_keys = st.builds(KeySource, header=st.sampled_from(["idempotency-key", "x-key"]), required=st.booleans())
-_modes = st.sampled_from([Mode.ENFORCE, Mode.ENFORCE, Mode.OFF])
+_keys = st.builds(
+    KeySource,
+    name=st.sampled_from(["idempotency-key", "x-key"]),
+    place=st.sampled_from([KeyPlace.HEADER, *KeyPlace]),
+    required=st.booleans(),
+)
+_modes = st.sampled_from([Mode.ENFORCE, *Mode])
 _policies = st.builds(Policy, name=st.just("p"), match=_matches, key=_keys, mode=_modes)
 
 Scenario = tuple[list[Policy], dict[str, bytes]]
@@ -180,14 +240,23 @@ def scenarios(draw: st.DrawFn) -> Scenario:
 
 
 def selected(policies: list[Policy], headers: dict[str, bytes], encoding: str = "latin-1") -> Policy | None:
-    """The policy by which the sidecar would act on a request, if any."""
-    found = Policies(tuple(policies)).select(
-        headers[":method"].decode(),
-        headers[":authority"].decode(encoding, "surrogateescape"),
-        headers[":path"].partition(b"?")[0].decode(encoding, "surrogateescape"),
-    )
-    acts = found is not None and (found.key.required or found.key.name in headers)
-    return found if acts else None
+    """The policy by which the sidecar would act on a request, if any, on whatever route it comes."""
+    path, _, query = headers[":path"].decode(encoding, "surrogateescape").partition("?")
+    authority = headers[":authority"].decode(encoding, "surrogateescape")
+    for route in ("mine", "another"):
+        found = Policies(tuple(policies)).select(headers[":method"].decode(), authority, path, route)
+        if found is not None and acts(found.key, headers, query):
+            return found
+    return None
+
+
+def acts(key: KeySource, headers: dict[str, bytes], query: str) -> bool:
+    """Whether the sidecar would do anything: a key is there, may be in the body, or is missed."""
+    if key.required or key.place.is_in_body:
+        return True
+    if key.place is KeyPlace.QUERY:
+        return key.name in urllib.parse.parse_qs(query, keep_blank_values=True)
+    return key.name in headers
 
 
 @settings(max_examples=300, deadline=None)
@@ -203,7 +272,10 @@ def test_nothing_that_the_sidecar_would_act_on_is_ever_skipped(scenario: Scenari
 @given(scenarios())
 def test_every_well_formed_request_that_no_policy_wants_is_skipped(scenario: Scenario) -> None:
     policies, headers = scenario
-    well_formed = headers[":path"].partition(b"?")[0].isascii() and headers[":authority"].isascii()
+    path = headers[":path"].partition(b"?")[0]
+    normal = path.isascii() and b"//" not in path and b"/." not in path
+    well_formed = normal and headers[":authority"].isascii()
+    queried = b"?" in headers[":path"] and any(policy.key.place is KeyPlace.QUERY for policy in policies)
 
-    if well_formed and not any(selected([policy], headers) for policy in policies):
+    if well_formed and not queried and not any(selected([policy], headers) for policy in policies):
         assert skips(matcher(*policies), headers)
