@@ -43,7 +43,13 @@ policies:
   - name: large
     match: {{methods: [POST], paths: ["/large/**"]}}
     max_response_body: 4MiB
-  - name: default
+  - name: meaning
+    match: {{methods: [POST], paths: ["/meaning/**"]}}
+    fingerprint: {{body: json}}
+  - name: shadow
+    match: {{methods: [POST], paths: ["/shadow/**"]}}
+    mode: shadow
+{more}  - name: default
     match: {{methods: [POST]}}
 """
 """The store may take its time: these tests are not about that, and the machine may be busy."""
@@ -94,6 +100,11 @@ class EnvoyStack:
     def post(self, target: str, key: str, body: bytes = b"") -> httpx.Response:
         """A request with a key, on a kept connection."""
         return self.client.post(target, content=body, headers={"idempotency-key": key})
+
+    def post_json(self, target: str, key: str, body: bytes) -> httpx.Response:
+        """The same with a body of JSON."""
+        headers = {"idempotency-key": key, "content-type": "application/json"}
+        return self.client.post(target, content=body, headers=headers)
 
     def posted_at_once(self, calls: Sequence[tuple[str, str]]) -> list[httpx.Response]:
         """The responses to (target, key), `PARALLEL` at a time on as many kept connections."""
@@ -217,14 +228,16 @@ def eventually(holds: Callable[[], object], what: str) -> None:
 
 
 @contextlib.contextmanager
-def running_envoy_stack(program: Path, pairing: Pairing, store: str, directory: Path) -> Iterator[EnvoyStack]:
-    """Run it while the context lasts."""
+def running_envoy_stack(
+    program: Path, pairing: Pairing, store: str, directory: Path, *, more: str = ""
+) -> Iterator[EnvoyStack]:
+    """Run it while the context lasts; `more` is the text of policies beside the usual ones."""
     options = (
         *("--store", store, "--workers", str(WORKERS), "--envoy", str(program)),
         # Of the lasting kind, for Envoy and a worker leave their ports and come back to them.
         *("--listen", f"127.0.0.1:{lasting_port()}", "--admin", f"127.0.0.1:{lasting_port()}"),
     )
-    config = _CONFIG.format(transport=pairing.transport)
+    config = _CONFIG.format(transport=pairing.transport, more=more)
     with (
         running_upstream() as upstream,
         running_up(f"http://127.0.0.1:{upstream.port}", directory, *options, config=config) as up,

@@ -239,3 +239,32 @@ def test_a_client_that_goes_away_leaves_an_outcome_that_is_held(stack: EnvoyStac
     eventually(lambda: kind(stack.post(target, key)) == (409, "outcome-unknown"), "the outcome is unknown")
     go_on.set()
     assert stack.upstream.times(target) == 1
+
+
+def test_a_json_body_is_compared_by_its_meaning(stack: EnvoyStack, key: str) -> None:
+    target = stack.path(Answer(201, TYPED), "meaning")
+    first = stack.post_json(target, key, b'{"a": 1, "b": 2}')
+
+    again, other = (stack.post_json(target, key, body) for body in (b'{"b":2,"a":1.0}', b'{"a": 2}'))
+
+    assert (kind(first), kind(again), kind(other)) == (
+        (201, "passed"),
+        (201, "replayed"),
+        (422, "key-reused"),
+    )
+    assert stack.upstream.last(target).sha256 == hashlib.sha256(b'{"a": 1, "b": 2}').hexdigest()
+    assert kind(stack.post_json(target, f'{key[:-1]}2"', b"{")) == (400, "body-invalid")
+
+
+def test_in_shadow_nothing_is_changed(stack: EnvoyStack, key: str) -> None:
+    body = bytes(range(256)) * 12_000
+    target = stack.path(Answer(201, TYPED, [b"receipt"]), "shadow")
+
+    answers = [stack.post(target, key, body) for _ in range(2)]
+
+    assert [(kind(answer), answer.content) for answer in answers] == [((201, "passed"), b"receipt")] * 2
+    assert stack.upstream.times(target) == 2
+    seen = stack.upstream.last(target)
+    assert seen.sha256 == hashlib.sha256(body).hexdigest()
+    assert seen.header("content-length") == [str(len(body))]
+    assert seen.header("idempotency-attempt") == []
