@@ -205,6 +205,23 @@ class PolicySection(Section):
             raise _not_over_lease(ttl_ms, lease_ms)
         return ttl_ms
 
+    @field_validator("outcomes")
+    @classmethod
+    def _has_outcomes_that_can_be(
+        cls, outcomes: dict[OutcomeKey, OutcomeValue], info: ValidationInfo
+    ) -> dict[OutcomeKey, OutcomeValue]:
+        """A gRPC call with a key is refused under such a policy, so one that counts on calls is a mistake."""
+        key: KeySection | None = info.data.get("key")
+        refusing = "execution: detached" if info.data.get("execution") is Execution.DETACHED else None
+        if key is not None and key.source is KeyPlace.DERIVED:
+            refusing = refusing or "key.from: derived"
+        of_calls = next((name for name in outcomes if name.startswith("grpc:")), None)
+        if refusing and of_calls:
+            raise RefusedError(
+                f"gRPC calls are refused under {refusing}", "HTTP statuses and classes", at=(of_calls,)
+            )
+        return outcomes
+
     @model_validator(mode="after")
     def _has_a_window_over_its_lease(self) -> Self:
         window_ms = self.key.window_ms

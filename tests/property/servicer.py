@@ -89,6 +89,8 @@ class Servicer:
 
     def __init__(self, channel: grpc.aio.Channel, observer: FakeObserver) -> None:
         self._channel, self._observer = channel, observer
+        self.share = 1
+        """One of how many cases is to be tried here."""
 
     @contextlib.asynccontextmanager
     async def stream(self) -> AsyncIterator[Peer]:

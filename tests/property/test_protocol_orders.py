@@ -8,6 +8,7 @@ unanswered. `envoy_account.py` keeps the account.
 import asyncio
 import contextlib
 import itertools
+import math
 import uuid
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from dataclasses import replace
@@ -91,6 +92,7 @@ async def servicer(
 ) -> AsyncIterator[Servicer]:
     path = tmp_path_factory.mktemp("servicer") / "ext_proc.sock"
     async with serving(request.param, path, POLICIES) as servicer:
+        servicer.share = 1 if request.param is NativeTransport else 5
         yield servicer
 
 
@@ -103,6 +105,11 @@ async def for_each(servicer: Servicer, case: Case[T], items: Iterable[T]) -> int
                 group.create_task(case(servicer, item))
         tried += len(batch)
     return tried
+
+
+def thinned(servicer: Servicer, items: Iterable[T]) -> Iterable[T]:
+    """All of them over the transport that is ours; a share over grpcio, which has tests enough of its own."""
+    return itertools.islice(items, 0, None, servicer.share)
 
 
 def new_key() -> str:
@@ -262,8 +269,8 @@ async def test_bodies_of_every_split_pass_and_are_recorded_and_given_again(
         if request.pieces:
             assert (await retried(servicer, target, key, request, b"abd")).status == 422
 
-    requests, responses = shapes(REQUEST_BODY), shapes(RESPONSE_BODY)
-    assert await for_each(servicer, case, itertools.product(requests, responses)) == 25 * 25
+    splits = thinned(servicer, itertools.product(shapes(REQUEST_BODY), shapes(RESPONSE_BODY)))
+    assert await for_each(servicer, case, splits) == math.ceil(25 * 25 / servicer.share)
 
 
 @pytest.mark.parametrize("paced", [True, False], ids=["one by one", "all at once"])
@@ -284,7 +291,8 @@ async def test_a_response_may_begin_and_end_anywhere_in_its_request(servicer: Se
             assert retry.status == 409
             assert b"urn:idempotency:response-not-stored" in retry.body
 
-    assert await for_each(servicer, case, overlapping()) > 1000
+    tried = await for_each(servicer, case, thinned(servicer, overlapping()))
+    assert tried > 1000 / servicer.share
 
 
 def place(sides: tuple[int, ...], side: int, number: int) -> int:
