@@ -20,7 +20,9 @@ VALIDATOR = Draft202012Validator(json_schema())
 UNSEEN = {
     # what stands in other sections, or in another policy
     "admin-meets-listen", "admin-meets-listen-by-default", "execution-detached-without-origin",
-    "fingerprint-body-none-with-derived", "key-window-not-over-lease", "policy-name-twice",
+    "fingerprint-body-none-with-derived",
+    "outcomes-grpc-derived",
+    "outcomes-grpc-detached", "key-window-not-over-lease", "policy-name-twice",
     "socket-mode-on-a-port", "store-memory-with-workers", "ttl-not-over-lease", "ttl-not-over-default-lease",
     # numbers inside of texts: bounds of durations and sizes, of ports and lengths
     "admin-ports-run-out", "deadline-too-long", "in-progress-retry-after", "in-progress-retry-after-zero",
