@@ -51,7 +51,7 @@ def full(transports: tuple[str, ...] = TRANSPORTS) -> Plan:
         transports,
         (
             Batch(CORE, _core(transports), rounds=5),
-            Batch(KEYLESS, _keyless(transports), rounds=14, seconds=1),
+            Batch(KEYLESS, _keyless(transports), rounds=40, seconds=1),
             Batch(SIZES, _sizes(transports), rounds=2),
             Batch(CONCURRENCY, _concurrency(transports), rounds=2),
             Batch(WORKERS, _workers(transports), rounds=2),
