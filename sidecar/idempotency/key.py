@@ -52,8 +52,7 @@ def _parse(raw: bytes, source: KeySource) -> str:
         return _parse_quoted(text, source)
     if not _BARE.fullmatch(text):
         raise KeyInvalid(
-            f"The header {source.name} holds a character that a key cannot have; "
-            f"allowed: {_allowed(source)}."
+            f"The header {source.name} holds a character that a key cannot have; allowed: {_allowed(source)}."
         )
     return text.decode("ascii")
 
