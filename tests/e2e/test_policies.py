@@ -52,6 +52,13 @@ POLICIES: list[Mapping[str, object]] = [
     policy("shadow", mode="shadow", key={"required": True}),
     policy("telling", advertise=True, docs_url="https://docs.example/keys", ttl="1h"),
     policy("off", mode="off"),
+    {"name": "site", "match": {"paths": ["/site/**"], "hosts": ["api.example", "*.shop.example"]}},
+    {"name": "read", "match": {"methods": ["GET", "PUT"], "paths": ["/read/*/item"]}},
+    policy("short", key={"max_length": 8}),
+    policy("forgetful", lease="1s", ttl="2s"),
+    {"name": "methods", "match": {"methods": ["POST", "PUT"], "paths": ["/methods/**"]}, "scope": ["method"]},
+    policy("caller", scope=["header:x-caller", "path"]),
+    policy("bounded", fingerprint={"body": "json"}, max_request_body="1KiB"),
 ]
 
 
@@ -469,3 +476,116 @@ def test_in_shadow_everything_executes_and_what_would_have_been_is_counted(scene
 
 def _settled(scene: Scene) -> bool:
     return sum(scene.fleet.metric("idempotency_in_flight").values()) == 0
+
+
+# --- Which requests, by host, method and path
+
+
+@pytest.mark.parametrize(
+    ("host", "protected"),
+    [
+        ("api.example", True),
+        ("API.example:8443", True),
+        ("a.shop.example", True),
+        ("a.b.shop.example", True),
+        ("shop.example", False),
+        ("other.example", False),
+    ],
+)
+def test_a_policy_is_for_the_hosts_that_it_names(scene: Scene, host: str, *, protected: bool) -> None:
+    target, headers = at("site"), {"idempotency-key": "k", "host": host}
+
+    answers = [scene.post(target, headers=headers) for _ in range(2)]
+
+    assert [is_replay(answer) for answer in answers] == [False, protected]
+
+
+@pytest.mark.parametrize(
+    ("method", "rest", "protected"),
+    [("PUT", "item", True), ("POST", "item", False), ("PUT", "items", False), ("PUT", "a/item", False)],
+)
+def test_a_policy_is_for_its_methods_and_paths(
+    scene: Scene, method: str, rest: str, *, protected: bool
+) -> None:
+    url = f"{scene.fleet.url}{at('read')}/{rest}"
+
+    answers = [httpx.request(method, url, headers={"idempotency-key": "k"}) for _ in range(2)]
+
+    assert [is_replay(answer) for answer in answers] == [False, protected]
+
+
+# --- Limits
+
+
+def test_a_key_may_be_as_long_as_the_policy_says_and_no_longer(scene: Scene) -> None:
+    target = at("short")
+
+    assert scene.post(target, headers={"idempotency-key": '"12345678"'}).status_code == 201
+    refused = scene.post(target, headers={"idempotency-key": '"123456789"'})
+
+    assert_problem(refused, 400, "key-invalid")
+    assert scene.upstream.times(target) == 1
+
+
+def test_a_key_is_remembered_for_the_ttl_and_then_executes_again(scene: Scene) -> None:
+    target, key = at("forgetful"), {"idempotency-key": "k"}
+
+    scene.post(target, headers=key)
+    assert is_replay(scene.post(target, headers=key))
+    wait_until(lambda: not is_replay(scene.post(target, headers=key)), "the ttl is over", within_s=10)
+
+    assert scene.upstream.times(target) == 2
+
+
+def test_a_body_that_has_to_be_understood_is_refused_beyond_the_limit(scene: Scene) -> None:
+    target, headers = at("bounded"), {**JSON, "idempotency-key": "k"}
+
+    fits = scene.post(target, content=b'"' + b"x" * 1022 + b'"', headers=headers)
+    too_large = scene.post(target, content=b'"' + b"x" * 1023 + b'"', headers=headers)
+
+    assert fits.status_code == 201
+    assert_problem(too_large, 413, "body-too-large")
+    assert scene.upstream.times(target) == 1
+
+
+# --- Whose key it is, by parts of the request
+
+
+def test_methods_have_keys_of_their_own(scene: Scene) -> None:
+    target, headers = at("methods"), {"idempotency-key": uuid.uuid4().hex}
+
+    answers = [
+        httpx.request(method, f"{scene.fleet.url}{target}", headers=headers)
+        for method in ("POST", "PUT", "PUT", "POST")
+    ]
+
+    assert [is_replay(answer) for answer in answers] == [False, False, True, True]
+
+
+def test_without_the_path_in_its_scope_a_key_is_the_same_on_every_path(scene: Scene) -> None:
+    headers = {"idempotency-key": uuid.uuid4().hex}
+
+    first = scene.post(at("methods"), headers=headers)
+    elsewhere = scene.post(at("methods"), headers=headers)
+
+    assert first.status_code == 201
+    assert_problem(elsewhere, 422, "key-reused")
+
+
+def test_a_caller_whose_header_is_absent_is_not_the_one_whose_header_is_empty(scene: Scene) -> None:
+    target = at("caller")
+
+    def post(**caller: str) -> httpx.Response:
+        return scene.post(target, headers={"idempotency-key": "k", **caller})
+
+    answers = [
+        post(),
+        post(**{"x-caller": ""}),
+        post(**{"x-caller": "a"}),
+        post(**{"x-caller": "b"}),
+        post(),
+        post(**{"x-caller": ""}),
+    ]
+
+    assert {answer.status_code for answer in answers} == {201}
+    assert [is_replay(answer) for answer in answers] == [False, False, False, False, True, True]
