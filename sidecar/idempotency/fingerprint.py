@@ -84,6 +84,8 @@ class Fingerprinter:
 
 def _canonical_form(spec: FingerprintSpec, request: Request) -> Callable[[bytes], bytes] | None:
     """What brings the body into a form that every equal one has; None where its bytes count, or nothing."""
+    if request.may_be_grpc:  # `application/grpc+json` frames its messages: no document of JSON
+        return None
     content_type = first(request.headers, "content-type")
     if spec.body is BodyMode.JSON and json_text.is_json(content_type):
         return lambda body: _canonical_json(spec, body)

@@ -61,7 +61,11 @@ def identity(scope: tuple[ScopePart, ...], request: Request) -> list[object]:
             case "header":
                 found.append([value for name, value in request.headers if name == part.name])
             case "jwt":
-                found.append([typed([claims.get("iss"), claims["sub"]])] if "sub" in claims else [])
+                found.append(
+                    [typed([claims[name] for name in ("iss", "sub") if name in claims])]
+                    if "sub" in claims
+                    else []
+                )
             case "peer":
                 found.append([request.context.peer] if request.context.peer else [])
             case _:

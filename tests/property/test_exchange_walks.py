@@ -15,6 +15,9 @@ from tests.property.draws import POLICIES
 from tests.property.walk import Walk
 from tests.unit.exchange.scenes import OWNER, SAMPLES
 
+WALKED = set(State) - {State.READING, State.SHADOWING, State.SHADOWING_ALONE}
+"""Where these walks come: keys are in heads here, and enforced. Walks of the others: `fuzz_protocol`."""
+
 
 def test_whatever_envoy_the_store_the_origin_and_the_clock_do_every_promise_holds() -> None:
     visited: set[State] = set()
@@ -33,10 +36,10 @@ def test_whatever_envoy_the_store_the_origin_and_the_clock_do_every_promise_hold
 
     for _ in range(10):  # Hypothesis may spend a thousand examples far away from a rare state
         walks()
-        if visited == set(State):
+        if visited == WALKED:
             break
 
-    assert visited == set(State), "no walk came to some state: nothing was shown of it"
+    assert visited == WALKED, "no walk came to some state: nothing was shown of it"
 
 
 @settings(max_examples=300)

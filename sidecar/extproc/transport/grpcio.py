@@ -201,9 +201,10 @@ class _GrpcioStream:
             return
         self._writing, self._writer = True, asyncio.current_task()
         try:
-            # Writing to a stream that has just gone raises one of grpc's errors: its end is on its way.
-            with contextlib.suppress(grpc.aio.BaseError, asyncio.InvalidStateError):
-                await self._write()
+            await self._write()
+        except (grpc.aio.BaseError, asyncio.InvalidStateError):
+            # So it is with a stream that has just gone: its end is on its way, and nobody has taken anything.
+            self._told = None
         finally:
             self._writing = False
         if self._told is not None and not self._queue:

@@ -137,3 +137,11 @@ def test_a_request_equals_its_own_fingerprint_and_no_other() -> None:
     assert not fingerprinter.equals(before)
     assert fingerprinter.equals(fingerprinter.digest())
     assert not fingerprinter.equals(b"")
+
+
+@pytest.mark.parametrize("content_type", [b"application/grpc", b"application/grpc+json"])
+def test_a_grpc_body_is_no_json_whatever_its_messages_are(content_type: bytes) -> None:
+    headers = (("content-type", content_type),)
+    request = Request.from_target("POST", "a", "/", headers, "")
+
+    assert not Fingerprinter(FingerprintSpec(BodyMode.JSON), request).needs_whole_body
