@@ -27,9 +27,8 @@ from sidecar.exchange.events import (
 from sidecar.exchange.shadowing import Shadowing
 from sidecar.exchange.states import State
 from sidecar.idempotency.fields import content_length
-from sidecar.idempotency.fingerprint import Fingerprinter
 from sidecar.idempotency.key_places import is_in_body, key_in_body, key_in_head
-from sidecar.idempotency.policy import Execution, Mode
+from sidecar.idempotency.policy import Mode
 from sidecar.idempotency.problem import (
     BodyTooLarge,
     InProgress,
@@ -52,13 +51,16 @@ class Admission(Shadowing):
         policy = self._policies.select(request.method, request.authority, request.path, request.context.route)
         if policy is None:
             return self._pass_untouched()
-        self._policy, self._fingerprint = policy, Fingerprinter(policy.fingerprint, request)
+        self._policy = policy
         if policy.mode is Mode.SHADOW:
             return self._shadow()
         if policy.key.place.is_in_body:
             return self._read_for_key()
         try:
-            return self._admit_with(key_in_head(request, policy.key))
+            key = key_in_head(request, policy.key)
+            if key is not None:
+                self._begin_fingerprint()
+            return self._admit_with(key)
         except Problem as problem:
             return self._refuse(problem)
 
@@ -72,6 +74,7 @@ class Admission(Shadowing):
 
     def _read_for_key(self) -> Effects:
         """Have the body read before anything is decided; there may be none, or none that can be read."""
+        self._begin_fingerprint()
         if not self._request_has_body or not is_in_body(self._request, self._policy.key):
             return self._admit_whole()
         self.state = State.READING
@@ -96,8 +99,7 @@ class Admission(Shadowing):
 
     def _admit_whole(self) -> Effects:
         try:
-            body = bytes(self._body)
-            return self._admit_with(key_in_body(self._request, body, self._policy.key, self._fingerprint))
+            return self._admit_with(key_in_body(self._body, self._policy.key, self._fingerprint))
         except Problem as problem:
             return self._refuse(problem)
 
@@ -127,7 +129,7 @@ class Admission(Shadowing):
         """
         if self._is_whole and self._request_has_body:
             return ()
-        may_follow = self._policy.execution is Execution.DETACHED and not self._request_has_body
+        may_follow = self._is_detached and not self._request_has_body
         return self._asking(ExtendTimeout(wait_ms + may_follow * self._policy.deadline_ms + SLACK_MS))
 
     def lose_patience(self, _event: WaitOver) -> Effects:

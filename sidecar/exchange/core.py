@@ -151,6 +151,9 @@ class Core(FullDuplex):
 
     # --- What has come of the request
 
+    def _begin_fingerprint(self) -> None:
+        self._fingerprint = Fingerprinter(self._policy.fingerprint, self._request)
+
     def _take_in(self, data: bytes, *, ends: bool) -> None:
         self._fingerprint.feed(data)
         if self._grpc_call is not None:

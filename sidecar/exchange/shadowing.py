@@ -75,6 +75,7 @@ class Shadowing(Protecting, Responding):
 
     def _shadow(self) -> Effects:
         """Let the request go as it is; watch it where it has a key, or may yet show one."""
+        self._begin_fingerprint()
         self._seen_whole = not self._request_has_body
         source = self._policy.key
         if self._request_has_body and is_in_body(self._request, source):
@@ -82,7 +83,7 @@ class Shadowing(Protecting, Responding):
             return self._watch()
         try:
             if source.place.is_in_body:
-                key = key_in_body(self._request, b"", source, self._fingerprint)
+                key = key_in_body(b"", source, self._fingerprint)
             else:
                 key = key_in_head(self._request, source)
             if key is None:
@@ -134,11 +135,11 @@ class Shadowing(Protecting, Responding):
     def _seek_key(self) -> Effects:
         if not self._seen_whole and not self._too_much:
             return ()
-        body, self._body, self._seeks_key = bytes(self._body), bytearray(), False
+        body, self._body, self._seeks_key = self._body, bytearray(), False
         try:
             if self._too_much:
                 raise BodyTooLarge(self._most_held)
-            key = key_in_body(self._request, body, self._policy.key, self._fingerprint)
+            key = key_in_body(body, self._policy.key, self._fingerprint)
             if key is None:
                 return self._look_away()
             self._protect(key)

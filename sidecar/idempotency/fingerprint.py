@@ -5,12 +5,12 @@ A body counts byte by byte, and is hashed as it passes; or by its meaning, and t
 
 import hashlib
 import hmac
-from collections.abc import Callable
 
 from sidecar.idempotency import form, json_text, query
+from sidecar.idempotency.context import Json
 from sidecar.idempotency.fields import first, values
+from sidecar.idempotency.json_body import read_body
 from sidecar.idempotency.policy import BodyMode, FingerprintSpec
-from sidecar.idempotency.problem import BodyInvalid
 from sidecar.idempotency.request import Request
 from sidecar.idempotency.scope import frame
 
@@ -27,23 +27,23 @@ class Fingerprinter:
     whoever feeds it sees to it that there is not too much (`taken`).
     """
 
-    __slots__ = ("_canonical", "_digest", "_result", "_spec", "_whole")
+    __slots__ = ("_digest", "_meaning", "_result", "_spec", "_whole")
 
     def __init__(self, spec: FingerprintSpec, request: Request) -> None:
         self._spec = spec
-        self._canonical = _canonical_form(spec, request)
+        self._meaning = _meaning(spec, request)
         self._whole = bytearray()
         self._result: bytes | None = None
         # The head is sealed with its own length-free digest so that no body can imitate a longer head.
         head = _head(spec, request)
-        if self._canonical is not None:
-            head += frame(b"body", spec.body.encode())
+        if self._meaning is not None:
+            head += frame(b"body", self._meaning.encode())
         self._digest = hashlib.sha256(hashlib.sha256(head).digest())
 
     @property
     def needs_whole_body(self) -> bool:
         """Whether nobody can tell before the body's end what the fingerprint is, and whether there is one."""
-        return self._canonical is not None
+        return self._meaning is not None
 
     @property
     def taken(self) -> int:
@@ -54,10 +54,15 @@ class Fingerprinter:
         """Take in the next bytes of the request body."""
         if not data or self._spec.body is BodyMode.NONE:
             return
-        if self._canonical is None:
+        if self._meaning is None:
             self._digest.update(data)
         else:
             self._whole += data
+
+    def take_document(self, document: Json) -> None:
+        """What the whole body means, from who has read it; the document loses what the policy omits."""
+        if self._meaning is BodyMode.JSON:
+            self._conclude(_canonical_json(self._spec, document))
 
     def digest(self) -> bytes:
         """The fingerprint of what has been fed so far: 32 bytes.
@@ -65,12 +70,22 @@ class Fingerprinter:
         Raises:
             BodyInvalid: The body counts by its meaning and has none: it is no JSON.
         """
-        if self._canonical is None:
+        if self._meaning is None:
             return self._digest.digest()
-        if self._result is None:
-            # A request without a body has one in every form, and it is not that of any body.
-            self._digest.update(self._canonical(bytes(self._whole)) if self._whole else b"")
-            self._result, self._whole = self._digest.digest(), bytearray()
+        return self._result or self._conclude(self._canonical())
+
+    def _canonical(self) -> bytes:
+        """The body in the form that every equal one has; of a request without one it is that of no body."""
+        body = bytes(self._whole)
+        if not body:
+            return b""
+        if self._meaning is BodyMode.FORM:
+            return form.canonical(body)
+        return _canonical_json(self._spec, read_body(body))
+
+    def _conclude(self, canonical: bytes) -> bytes:
+        self._digest.update(canonical)
+        self._result, self._whole = self._digest.digest(), bytearray()
         return self._result
 
     def equals(self, fingerprint: bytes) -> bool:
@@ -82,23 +97,18 @@ class Fingerprinter:
         return hmac.compare_digest(self.digest(), fingerprint)
 
 
-def _canonical_form(spec: FingerprintSpec, request: Request) -> Callable[[bytes], bytes] | None:
-    """What brings the body into a form that every equal one has; None where its bytes count, or nothing."""
+def _meaning(spec: FingerprintSpec, request: Request) -> BodyMode | None:
+    """In what form the body counts by its meaning; None where its bytes count, or nothing of it."""
     if request.may_be_grpc:  # `application/grpc+json` frames its messages: no document of JSON
         return None
     content_type = first(request.headers, "content-type")
-    if spec.body is BodyMode.JSON and json_text.is_json(content_type):
-        return lambda body: _canonical_json(spec, body)
-    if spec.body is BodyMode.FORM and form.is_form(content_type):
-        return form.canonical
-    return None
+    by_meaning = (spec.body is BodyMode.JSON and json_text.is_json(content_type)) or (
+        spec.body is BodyMode.FORM and form.is_form(content_type)
+    )
+    return spec.body if by_meaning else None
 
 
-def _canonical_json(spec: FingerprintSpec, body: bytes) -> bytes:
-    try:
-        document = json_text.read(body)
-    except json_text.MalformedJsonError as error:
-        raise BodyInvalid(f"The request body cannot be read as JSON: {error}.") from None
+def _canonical_json(spec: FingerprintSpec, document: Json) -> bytes:
     for pointer in spec.omit:
         pointer.remove_from(document)
     return json_text.canonical(document)

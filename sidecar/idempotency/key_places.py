@@ -5,10 +5,11 @@ import re
 from sidecar.idempotency import json_text, query
 from sidecar.idempotency.fields import first
 from sidecar.idempotency.fingerprint import Fingerprinter
+from sidecar.idempotency.json_body import read_body
 from sidecar.idempotency.key import find_key
 from sidecar.idempotency.pointer import Nothing
 from sidecar.idempotency.policy import KeyPlace, KeySource
-from sidecar.idempotency.problem import BodyInvalid, KeyInvalid, KeyMissing
+from sidecar.idempotency.problem import KeyInvalid, KeyMissing
 from sidecar.idempotency.request import Request
 
 _PRINTABLE = re.compile(r"[ -~]+")
@@ -46,10 +47,11 @@ def key_in_head(request: Request, source: KeySource) -> str | None:
     return _checked(given[0].decode("latin-1"), where, source)
 
 
-def key_in_body(request: Request, body: bytes, source: KeySource, fingerprint: Fingerprinter) -> str | None:
+def key_in_body(body: bytes | bytearray, source: KeySource, fingerprint: Fingerprinter) -> str | None:
     """The key in a whole body, or made of the whole request; None where there is none and none is required.
 
-    A body whose content-type is not one of JSON has no member that could be a key.
+    `body` is empty where `is_in_body` says that there is nothing to read. `fingerprint` has been fed with it,
+    and is told what it means, so that it is read once.
 
     Raises:
         KeyMissing: The policy requires a key and the request has none.
@@ -59,13 +61,12 @@ def key_in_body(request: Request, body: bytes, source: KeySource, fingerprint: F
     if source.place is KeyPlace.DERIVED:
         return fingerprint.digest().hex()
     where = f"member {source.pointer.text} of the JSON body"
-    if not body or not json_text.is_json(first(request.headers, "content-type")):
+    if not body:
         _check_optional(where, source)
         return None
-    try:
-        found = source.pointer.find(json_text.read(body))
-    except json_text.MalformedJsonError as error:
-        raise BodyInvalid(f"The request body cannot be read as JSON: {error}.") from None
+    document = read_body(bytes(body))
+    found = source.pointer.find(document)
+    fingerprint.take_document(document)
     if isinstance(found, Nothing):
         _check_optional(where, source)
         return None
