@@ -27,10 +27,7 @@ class Responding(Core):
 
     def _judge(self, event: ResponseHeaders, *, early: bool) -> Effects:
         """`early`: before the request was known whole."""
-        if self._grpc_call is None:
-            self._verdict = judge(event.status, event.origin, self._policy.outcomes)
-        else:
-            self._verdict = self._judge_call_head(self._grpc_call, event)
+        self._judge_head(event)
         recording = self._verdict.outcome is Outcome.RECORD
         told = self._advertised() if recording else ()
         more = recording and not event.end_of_stream
@@ -42,6 +39,12 @@ class Responding(Core):
             return self._settle(answer, self._complete(early=early))
         self.state = State.CAPTURING_EARLY if early else State.CAPTURING
         return (answer,)
+
+    def _judge_head(self, event: ResponseHeaders) -> None:
+        if self._grpc_call is None:
+            self._verdict = judge(event.status, event.origin, self._policy.outcomes)
+        else:
+            self._verdict = self._judge_call_head(self._grpc_call, event)
 
     def _judge_call_head(self, call: Call, head: ResponseHeaders) -> Verdict:
         """What the head of the response to a gRPC call tells; where more is to come, the trailers will."""
@@ -68,14 +71,17 @@ class Responding(Core):
 
     def capture(self, event: ResponseBody) -> Effects:
         """Keep a piece of the body and let it pass; hold the piece that ends it until the record is kept."""
-        self._capture.feed(event.data)
-        if self._grpc_call is not None:
-            self._grpc_call.response.feed(event.data)
-            if self._grpc_call.is_stream:
-                self._capture.let_go()
+        self._hear(event.data)
         if event.end_of_stream or self._capture.has_whole_body:
             return self._conclude(self._passing(event))
         return (self._passing(event),)
+
+    def _hear(self, data: bytes) -> None:
+        self._capture.feed(data)
+        if self._grpc_call is not None:
+            self._grpc_call.response.feed(data)
+            if self._grpc_call.is_stream:
+                self._capture.let_go()
 
     def capture_trailers(self, event: ResponseTrailers) -> Effects:
         """The response ends with trailers."""

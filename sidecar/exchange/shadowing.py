@@ -33,7 +33,7 @@ from sidecar.idempotency.claim import ClaimResult, UnknownReason
 from sidecar.idempotency.fields import Fields
 from sidecar.idempotency.fingerprint import UNCOMPARABLE
 from sidecar.idempotency.key_places import is_in_body, key_in_body, key_in_head
-from sidecar.idempotency.outcome import Outcome, judge
+from sidecar.idempotency.outcome import Outcome
 from sidecar.idempotency.policy import BodyMode
 from sidecar.idempotency.problem import (
     BodyTooLarge,
@@ -157,8 +157,9 @@ class Shadowing(Protecting, Responding):
     def take_answer_in_shadow(self, event: ClaimResult) -> Effects:
         """Decide by it, now or when the request has passed."""
         self._take(event)
+        decided = self._decide()
         later = (self._renew_later(),) if self._owns else ()
-        return (*later, *self._decide(), *self._settle_if_over())
+        return (*later, *decided, *self._settle_if_over())
 
     def _take(self, answer: ClaimResult) -> None:
         self._asked, self._found = False, answer
@@ -239,10 +240,7 @@ class Shadowing(Protecting, Responding):
 
     def watch_response_head(self, event: ResponseHeaders) -> Effects:
         """Judge the head as it passes; the rest is looked at where it counts."""
-        if self._grpc_call is None:
-            self._verdict = judge(event.status, event.origin, self._policy.outcomes)
-        else:
-            self._verdict = self._judge_call_head(self._grpc_call, event)
+        self._judge_head(event)
         more = self._verdict.outcome is Outcome.RECORD and not event.end_of_stream
         self._capture = Capture(event, self._policy, of_call=self._grpc_call is not None)
         self._heard, self._heard_all = True, not more
@@ -262,11 +260,6 @@ class Shadowing(Protecting, Responding):
         if self._heard_all and self._grpc_call is not None:
             self._verdict = self._judge_call(self._capture.head, self._trailers)
         return (answer, *self._settle_if_over())
-
-    def _hear(self, data: bytes) -> None:
-        self._capture.feed(data)
-        if self._grpc_call is not None:
-            self._grpc_call.response.feed(data)
 
     # --- The end
 

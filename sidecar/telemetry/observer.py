@@ -11,7 +11,7 @@ from sidecar.idempotency.outcome import Outcome
 from sidecar.telemetry.binding import Counting
 from sidecar.telemetry.metrics import Metrics
 
-_ORDINARY = frozenset({"executed", "replayed"})
+_ORDINARY = frozenset({"executed", "replayed", "shadow_executed", "shadow_replayed"})
 
 
 class LostWrite(Protocol):

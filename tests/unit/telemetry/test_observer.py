@@ -204,10 +204,10 @@ def test_two_workers_in_one_process_do_not_share_metrics() -> None:
 
 
 def test_ordinary_decisions_are_logged_for_debugging_only(telemetry: Telemetry, logged: list[Any]) -> None:
-    for result in ("executed", "replayed"):
+    for result in ("executed", "replayed", "shadow_executed", "shadow_replayed"):
         telemetry.counted(Count("payments", result, ID, "req-1"))
 
-    assert [line["log_level"] for line in logged] == ["debug", "debug"]
+    assert [line["log_level"] for line in logged] == ["debug"] * 4
 
 
 @pytest.mark.parametrize(
