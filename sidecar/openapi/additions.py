@@ -109,7 +109,8 @@ def _answers(policy: Policy) -> Iterator[tuple[int, type[problems.Problem]]]:
     if policy.tombstone_ms:
         yield 409, problems.KeyExpired
     detached = policy.execution is Execution.DETACHED
-    if detached or place.is_in_body or policy.unknown is UnknownPolicy.RETRY:
+    by_meaning = policy.fingerprint.body in {BodyMode.JSON, BodyMode.FORM}
+    if detached or by_meaning or place.is_in_body or policy.unknown is UnknownPolicy.RETRY:
         yield 413, problems.BodyTooLarge
     if place is not KeyPlace.DERIVED:
         yield 422, problems.KeyReused

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import yaml
 
 from sidecar.config.errors import ConfigError, ConfigProblem, quoted
+from sidecar.idempotency.pointer import Pointer
 
 Step: TypeAlias = str | int
 Object: TypeAlias = Mapping[str, object]
@@ -143,8 +144,11 @@ class Specification:
         reference = value.get("$ref")
         if not isinstance(reference, str):
             return value
-        steps = tuple(part.replace("~1", "/").replace("~0", "~") for part in reference.split("/")[1:])
-        found = self.existing(steps) if reference.startswith("#/") else None
+        try:
+            place = Pointer.parse(reference.removeprefix("#"))
+        except ValueError:
+            return {}
+        found = self.existing(place.parts) if reference.startswith("#/") else None
         return cast("Object", found) if isinstance(found, Mapping) else {}
 
     def _object(self, value: object, at: tuple[Step, ...], what: str) -> Object:

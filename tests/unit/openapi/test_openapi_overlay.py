@@ -201,6 +201,8 @@ def test_a_key_of_the_body_adds_answers_alone(place: KeyPlace, statuses: set[str
         (replace(ORDERS, execution=Execution.DETACHED), "413", "body-too-large"),
         (replace(ORDERS, unknown=UnknownPolicy.RETRY), "413", "body-too-large"),
         (replace(ORDERS, fingerprint=FingerprintSpec(body=BodyMode.JSON)), "400", "body-invalid"),
+        (replace(ORDERS, fingerprint=FingerprintSpec(body=BodyMode.JSON)), "413", "body-too-large"),
+        (replace(ORDERS, fingerprint=FingerprintSpec(body=BodyMode.FORM)), "413", "body-too-large"),
         (replace(ORDERS, tombstone_ms=1), "409", "key-expired"),
     ],
 )
