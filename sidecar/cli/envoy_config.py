@@ -192,10 +192,10 @@ def _sidecar_tls(settings: Settings, options: Mapping[str, str | None]) -> Sidec
 
 def _render(output: str, inputs: EnvoyInputs, placement: Placement) -> str:
     # Envoy's types take most of a second to load, which the other commands need not wait for.
-    from sidecar.envoyconf.bootstrap import render_bootstrap  # noqa: PLC0415 - see above
-    from sidecar.envoyconf.envoy_gateway import render_envoy_gateway  # noqa: PLC0415 - see above
-    from sidecar.envoyconf.filter import render_filter  # noqa: PLC0415 - see above
-    from sidecar.envoyconf.istio import render_istio  # noqa: PLC0415 - see above
+    from sidecar.envoyconf.bootstrap import render_bootstrap  # noqa: PLC0415 - Envoy's types load slowly
+    from sidecar.envoyconf.envoy_gateway import render_envoy_gateway  # noqa: PLC0415 - Envoy's types load slowly
+    from sidecar.envoyconf.filter import render_filter  # noqa: PLC0415 - Envoy's types load slowly
+    from sidecar.envoyconf.istio import render_istio  # noqa: PLC0415 - Envoy's types load slowly
 
     if output == "istio":
         return render_istio(inputs, placement)

@@ -62,7 +62,7 @@ def _settings(config: Path | None) -> "Settings":
 
 def _run(settings: "Settings", worker: int, config: "WatchedConfig | None", *, envoy_follows: bool) -> None:
     from sidecar.app import StartError, serve_worker  # noqa: PLC0415 - keeps `--help` fast
-    from sidecar.reloading import Following  # noqa: PLC0415 - the same
+    from sidecar.reloading import Following  # noqa: PLC0415 - keeps `--help` fast
 
     following = None if config is None else Following(config, envoy_follows=envoy_follows)
     # For the supervisor alone. Whoever signals every process of this name must not end the workers at once.
@@ -77,8 +77,8 @@ def _run(settings: "Settings", worker: int, config: "WatchedConfig | None", *, e
 
 def _supervise(settings: "Settings", config: "WatchedConfig | None") -> None:
     from sidecar.supervision.errors import SupervisionError  # noqa: PLC0415 - keeps `--help` fast
-    from sidecar.supervision.fleet import run_workers  # noqa: PLC0415 - the same
-    from sidecar.telemetry import logging  # noqa: PLC0415 - the same
+    from sidecar.supervision.fleet import run_workers  # noqa: PLC0415 - keeps `--help` fast
+    from sidecar.telemetry import logging  # noqa: PLC0415 - keeps `--help` fast
 
     logging.configure()
     try:

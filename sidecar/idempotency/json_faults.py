@@ -68,7 +68,7 @@ def _follow(token: str, holders: list[set[str] | None]) -> str | None:
     """Keep, for each array and object that is open, None or the names it has so far."""
     if token == "{":  # noqa: S105 (a token of JSON)
         holders.append(set())
-    elif token == "[":  # noqa: S105 (the same)
+    elif token == "[":  # noqa: S105 (a token of JSON)
         holders.append(None)
     elif token in {"]", "}"}:
         holders.pop()
