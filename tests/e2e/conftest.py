@@ -12,6 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.e2e.policy_scene import Scene, running_scene
 from tests.stack.up import Up, running_up
 from tests.stack.upstream import Answer, Upstream, running_upstream
 from tests.stack.valkey import Server, start_valkey
@@ -143,6 +144,13 @@ def job(
             new_client(up, http2=http2) as client,
         ):
             yield Job(upstream, up, client, http2)
+
+
+@pytest.fixture(scope="session")
+def scene(valkey: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+    """Every kind of policy behind one Envoy."""
+    with running_scene(valkey.url, tmp_path_factory.mktemp("certificates")) as scene:
+        yield scene
 
 
 @pytest.fixture

@@ -24,14 +24,14 @@ TRIED = {
     "key.required": "test_main_job.py::test_a_bad_key_is_refused_before_anything_is_executed",
     "key.format": "test_main_job.py::test_a_bad_key_is_refused_before_anything_is_executed",
     "key.max_length": "test_policies.py::test_a_key_may_be_as_long_as_the_policy_says_and_no_longer",
-    "scope": "test_policies.py::test_a_new_token_of_the_same_caller_replays_and_another_caller_executes",
-    "fingerprint.body": "test_policies.py::test_another_spelling_of_a_json_body_is_the_same_request",
-    "fingerprint.omit": "test_policies.py::test_another_spelling_of_a_json_body_is_the_same_request",
-    "fingerprint.query": "test_policies.py::test_only_what_the_policy_names_counts",
+    "scope": "test_callers.py::test_a_new_token_of_the_same_caller_replays_and_another_caller_executes",
+    "fingerprint.body": "test_same_requests.py::test_another_spelling_of_a_json_body_is_the_same_request",
+    "fingerprint.omit": "test_same_requests.py::test_another_spelling_of_a_json_body_is_the_same_request",
+    "fingerprint.query": "test_same_requests.py::test_only_what_the_policy_names_counts",
     "fingerprint.query_order": (
-        "test_policies.py::test_the_fields_of_a_form_and_a_query_may_come_in_any_order"
+        "test_same_requests.py::test_the_fields_of_a_form_and_a_query_may_come_in_any_order"
     ),
-    "fingerprint.headers": "test_policies.py::test_only_what_the_policy_names_counts",
+    "fingerprint.headers": "test_same_requests.py::test_only_what_the_policy_names_counts",
     "in_progress.action": (
         "test_never_twice.py::test_racers_that_wait_all_get_the_answer_of_the_one_execution"
     ),
@@ -59,20 +59,22 @@ TRIED = {
 """Of each field of a policy, a test in `tests/e2e`."""
 
 VALUES = {
-    "scope: host": "test_policies.py::test_hosts_have_keys_of_their_own",
-    "scope: method": "test_policies.py::test_methods_have_keys_of_their_own",
-    "scope: path": "test_policies.py::test_without_the_path_in_its_scope_a_key_is_the_same_on_every_path",
+    "scope: host": "test_callers.py::test_hosts_have_keys_of_their_own",
+    "scope: method": "test_callers.py::test_methods_have_keys_of_their_own",
+    "scope: path": "test_callers.py::test_without_the_path_in_its_scope_a_key_is_the_same_on_every_path",
     "scope: header": (
-        "test_policies.py::test_a_caller_whose_header_is_absent_is_not_the_one_whose_header_is_empty"
+        "test_callers.py::test_a_caller_whose_header_is_absent_is_not_the_one_whose_header_is_empty"
     ),
-    "scope: jwt": "test_policies.py::test_a_token_that_nobody_verified_is_nobodys",
-    "scope: peer": "test_policies.py::test_callers_are_told_apart_by_their_certificates",
-    "scope: metadata": "test_policies.py::test_callers_are_told_apart_by_what_a_filter_noted",
+    "scope: jwt": "test_callers.py::test_a_token_that_nobody_verified_is_nobodys",
+    "scope: peer": "test_callers.py::test_callers_are_told_apart_by_their_certificates",
+    "scope: metadata": "test_callers.py::test_callers_are_told_apart_by_what_a_filter_noted",
     "key.from: query": "test_policies.py::test_a_key_in_the_query_counts_once_and_not_twice",
     "key.from: json": "test_policies.py::test_a_key_in_the_body_counts_and_the_body_arrives_as_it_was_sent",
     "key.from: derived": "test_policies.py::test_equal_requests_without_any_key_are_one_where_it_is_derived",
-    "fingerprint.body: form": "test_policies.py::test_the_fields_of_a_form_and_a_query_may_come_in_any_order",
-    "fingerprint.body: none": "test_policies.py::test_only_what_the_policy_names_counts",
+    "fingerprint.body: form": (
+        "test_same_requests.py::test_the_fields_of_a_form_and_a_query_may_come_in_any_order"
+    ),
+    "fingerprint.body: none": "test_same_requests.py::test_only_what_the_policy_names_counts",
     "mode: off": "test_policies.py::test_a_policy_that_is_off_protects_nothing",
 }
 """Of values that do something of their own."""
