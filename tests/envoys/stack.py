@@ -215,6 +215,14 @@ def _worker_by_envoy(host: dict[str, Any]) -> WorkerByEnvoy:
     return WorkerByEnvoy(sum(active), not host["health_status"].get("failed_active_health_check", False))
 
 
+def kind(response: httpx.Response) -> tuple[int, str]:
+    """The status, and what it stands for: replayed, the problem's type, or passed, whoever answered."""
+    if response.headers.get("content-type") == "application/problem+json":
+        return response.status_code, response.json()["type"].removeprefix("urn:idempotency:")
+    replayed = response.headers.get("idempotent-replayed") == "true"
+    return response.status_code, "replayed" if replayed else "passed"
+
+
 def eventually(holds: Callable[[], object], what: str) -> None:
     """Wait until it holds; Envoy and the supervisor offer nothing to wait for.
 

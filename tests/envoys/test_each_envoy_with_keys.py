@@ -9,16 +9,8 @@ import httpx
 
 from tests.envoys.configuration import complaint, configuration_for
 from tests.envoys.limits import STREAMS_A_REPLAY
-from tests.envoys.stack import TYPED, EnvoyStack, eventually
+from tests.envoys.stack import TYPED, EnvoyStack, eventually, kind
 from tests.stack.upstream import Answer
-
-
-def kind(response: httpx.Response) -> tuple[int, str]:
-    """The status, and what it stands for: replayed, the problem's type, or passed, whoever answered."""
-    if response.headers.get("content-type") == "application/problem+json":
-        return response.status_code, response.json()["type"].removeprefix("urn:idempotency:")
-    replayed = response.headers.get("idempotent-replayed") == "true"
-    return response.status_code, "replayed" if replayed else "passed"
 
 
 def test_the_rendered_configuration_is_accepted_as_it_is(stack: EnvoyStack, tmp_path: Path) -> None:

@@ -10,8 +10,7 @@ import pytest
 
 from tests.envoys.programs import Version, find_program, pinned_versions
 from tests.envoys.results import Pairing
-from tests.envoys.stack import TYPED, EnvoyStack, running_envoy_stack
-from tests.envoys.test_each_envoy_with_keys import kind
+from tests.envoys.stack import TYPED, EnvoyStack, kind, running_envoy_stack
 from tests.stack.upstream import Answer
 from tests.stack.valkey import Server
 
