@@ -60,7 +60,7 @@ class ExchangeServer:
 
     def _refuse(self, stream: Stream, name: str) -> Handler:
         """A route names a policy that there is not: nobody can say whether its requests have keys (G5)."""
-        detail = f"a route of Envoy's names the policy {name!r}, which is not configured"
+        detail = f"a route of Envoy's names the policy {name!r}; allowed: one that is configured"
         self._observer.violated(detail, None)
         stream.fail(detail)
         return _Refused()
