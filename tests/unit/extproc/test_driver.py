@@ -433,7 +433,9 @@ async def test_a_route_that_names_no_policy_there_is_fails_closed_and_says_so() 
     handler.on_message(request_headers())
     handler.on_end()
 
-    assert stream.failures == ["a route of Envoy's names the policy 'paymnts'; allowed: one that is configured"]
+    assert stream.failures == [
+        "a route of Envoy's names the policy 'paymnts'; allowed: one that is configured"
+    ]
     assert observer.of("violated") == [(stream.failures[0], None)]
     assert stream.sent == []
     assert store.asked == []
