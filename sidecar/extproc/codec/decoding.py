@@ -65,8 +65,9 @@ def _request_headers(request: pb.ProcessingRequest) -> RequestHeaders:
         pseudo.get(":path", ""),
         fields,
         (first(fields, "x-request-id") or b"").decode("latin-1"),
+        # Envoy sends a metadata_context with every message, empty where nothing was asked for.
         read_context(request)
-        if request.attributes or request.HasField("metadata_context")
+        if request.attributes or request.metadata_context.filter_metadata
         else NOTHING_KNOWN,
     )
     ends, configured = request.request_headers.end_of_stream, request.protocol_config
