@@ -16,16 +16,13 @@ executed under it, and there is one for every request refused meanwhile; let thr
 connections from the writes that matter. It is for `RepeatedWrites` to send it once the circuit is closed.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from enum import StrEnum
-from typing import TypeVar
 
 from sidecar.idempotency.body import KeptBody
 from sidecar.idempotency.claim import Claim, ClaimResult, UnknownPolicy, UnknownReason
 from sidecar.idempotency.record import Record
 from sidecar.store.port import Store, StoreError, StoreNotAskedError, StoreUnavailableError
-
-T = TypeVar("T")
 
 
 class Circuit(StrEnum):
@@ -68,6 +65,7 @@ class Breaker:
         self._failed = 0  # in a row
         self._probe_at = 0.0
         self._probing = False
+        self._watching = _Watching(self._succeed, self._fail)
 
     @property
     def state(self) -> Circuit:
@@ -77,10 +75,12 @@ class Breaker:
     async def claim(self, wanted: Claim, unknown: UnknownPolicy) -> ClaimResult:
         """See `Store.claim`; a probe where the circuit is half-open."""
         if self._circuit is Circuit.CLOSED:
-            return await self._watched(self._store.claim(wanted, unknown))
+            with self._watching:
+                return await self._store.claim(wanted, unknown)
         self._begin_probe()
         try:
-            return await self._watched(self._store.claim(wanted, unknown))
+            with self._watching:
+                return await self._store.claim(wanted, unknown)
         except StoreUnavailableError:
             if self._circuit is Circuit.HALF_OPEN:  # and nobody else has closed it meanwhile
                 self._open()
@@ -99,50 +99,44 @@ class Breaker:
 
     async def renew(self, claim: Claim) -> bool:
         """See `Store.renew`."""
-        return await self._watched(self._store.renew(claim))
+        with self._watching:
+            return await self._store.renew(claim)
 
     async def note_fingerprint(self, claim: Claim, fingerprint: bytes) -> bool:
         """See `Store.note_fingerprint`."""
-        return await self._watched(self._store.note_fingerprint(claim, fingerprint))
+        with self._watching:
+            return await self._store.note_fingerprint(claim, fingerprint)
 
     async def complete(self, claim: Claim, record: Record) -> bool:
         """See `Store.complete`."""
-        return await self._watched(self._store.complete(claim, record))
+        with self._watching:
+            return await self._store.complete(claim, record)
 
     async def read_piece(self, body: KeptBody, number: int) -> bytes:
         """See `Store.read_piece`; its client may have part of the body already."""
-        return await self._watched(self._store.read_piece(body, number))
+        with self._watching:
+            return await self._store.read_piece(body, number)
 
     async def release(self, claim: Claim) -> bool:
         """See `Store.release`; refused like a wait where the claim was never answered."""
         if claim.attempt == 0 and self._circuit is not Circuit.CLOSED:
             raise self._refusal("release")
-        return await self._watched(self._store.release(claim))
+        with self._watching:
+            return await self._store.release(claim)
 
     async def mark_unknown(self, claim: Claim, reason: UnknownReason, fingerprint: bytes | None) -> bool:
         """See `Store.mark_unknown`."""
-        return await self._watched(self._store.mark_unknown(claim, reason, fingerprint))
+        with self._watching:
+            return await self._store.mark_unknown(claim, reason, fingerprint)
 
     async def ping(self) -> None:
         """See `Store.ping`."""
-        await self._watched(self._store.ping())
+        with self._watching:
+            await self._store.ping()
 
     async def close(self) -> None:
         """See `Store.close`."""
         await self._store.close()
-
-    async def _watched(self, operation: Awaitable[T]) -> T:
-        """What the operation answers, once the breaker has drawn its conclusion from it."""
-        try:
-            answer = await operation
-        except StoreUnavailableError:
-            self._fail()
-            raise
-        except StoreError:
-            self._succeed()  # a store that says what it holds cannot be read has answered
-            raise
-        self._succeed()
-        return answer
 
     def _succeed(self) -> None:
         self._failed = 0
@@ -180,3 +174,26 @@ class Breaker:
         if circuit is not self._circuit:
             self._circuit = circuit
             self._on_change(circuit.value)
+
+
+class _Watching:
+    """Around an operation: draws the breaker's conclusion from how it ended.
+
+    Neither a generator nor a coroutine around that of the operation: every request passes here twice.
+    """
+
+    __slots__ = ("_fail", "_succeed")
+
+    def __init__(self, succeed: Callable[[], None], fail: Callable[[], None]) -> None:
+        self._succeed = succeed
+        self._fail = fail
+
+    def __enter__(self) -> None:
+        """Begin."""
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        """A store that says that what it holds cannot be read has answered; a cancelled operation has not."""
+        if isinstance(error, StoreUnavailableError):
+            self._fail()
+        elif error is None or isinstance(error, StoreError):
+            self._succeed()

@@ -39,15 +39,15 @@ SETTLE_OPERATION: dict[type[StoreEffect], str] = {
 """What the port calls the operation that performs the effect."""
 
 
-async def settle(store: Store, effect: SettleEffect) -> bool:
+def settle(store: Store, effect: SettleEffect) -> Awaitable[bool]:
     """End an attempt as `effect` says; the answer is the port's."""
     match effect:
-        case Complete(claim=claim, record=record):
-            return await store.complete(claim, record)
-        case Release(claim=claim):
-            return await store.release(claim)
-        case MarkUnknown(claim=claim, reason=reason, fingerprint=fingerprint):
-            return await store.mark_unknown(claim, reason, fingerprint)
+        case Complete():
+            return store.complete(effect.claim, effect.record)
+        case Release():
+            return store.release(effect.claim)
+        case MarkUnknown():
+            return store.mark_unknown(effect.claim, effect.reason, effect.fingerprint)
 
 
 @dataclass(slots=True)

@@ -187,15 +187,24 @@ def _completion(claim: Claim, record: Record) -> tuple[Argument, ...]:
 
 
 def _claim_result(reply: object) -> ClaimResult:
-    """What `claim.lua` returned, in the port's words."""
+    """What `claim.lua` returned, in the port's words.
+
+    `int() as attempt`, not `int(attempt)`: that looks for an `__match_args__` that is not there, 1 µs each.
+    """
     match reply:
-        case [b"claimed", int(attempt), bytes() | None as fingerprint, int(taken_over), int(expires_ms)]:
+        case [
+            b"claimed",
+            int() as attempt,
+            (bytes() | None) as fingerprint,
+            int() as taken_over,
+            int() as expires_ms,
+        ]:
             return Claimed(attempt, fingerprint, bool(taken_over), expires_ms)
-        case [b"in_flight", int(lease_left_ms)]:
+        case [b"in_flight", int() as lease_left_ms]:
             return InFlight(lease_left_ms)
-        case [b"recorded", bytes(entry), int(record_at), int(expires_ms)]:
+        case [b"recorded", bytes() as entry, int() as record_at, int() as expires_ms]:
             return Recorded(decode_record(entry[record_at:]), expires_ms)
-        case [b"unknown", int(attempt), bytes(reason)] if reason in _REASONS:
+        case [b"unknown", int() as attempt, bytes() as reason] if reason in _REASONS:
             return Unknown(attempt, _REASONS[reason])
         case [b"expired"]:
             return Expired()

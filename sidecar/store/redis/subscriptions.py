@@ -129,7 +129,7 @@ class _Session:
                 self._answered(refusal)
                 continue
             match reply:
-                case [b"message", bytes(channel), _]:
+                case [b"message", bytes() as channel, _]:
                     self._heard(channel.decode())
                 case _:  # `subscribe` or `unsubscribe`: nothing else is asked for
                     self._answered(None)
