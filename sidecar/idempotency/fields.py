@@ -37,9 +37,14 @@ HOP_BY_HOP = frozenset(
 
 def end_to_end(fields: Fields) -> Fields:
     """The fields less those about a connection, among them what `Connection` itself names."""
-    gone = HOP_BY_HOP
-    connection = values(fields, "connection")
-    if connection:
-        named = b",".join(connection).decode("latin-1").lower()
-        gone = HOP_BY_HOP.union(name.strip() for name in named.split(","))
+    gone = hop_by_hop(fields)
     return tuple([field for field in fields if field[0] not in gone])
+
+
+def hop_by_hop(fields: Fields) -> frozenset[str]:
+    """The names of those about a connection, among them what `Connection` itself names."""
+    connection = values(fields, "connection")
+    if not connection:
+        return HOP_BY_HOP
+    named = b",".join(connection).decode("latin-1").lower()
+    return HOP_BY_HOP.union(name.strip() for name in named.split(","))

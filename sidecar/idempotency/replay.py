@@ -1,7 +1,7 @@
 """What of a response is kept, and how it is given again (CONTRACT §4)."""
 
 from sidecar.idempotency.body import Body
-from sidecar.idempotency.fields import Fields, end_to_end, first, values
+from sidecar.idempotency.fields import Fields, end_to_end, first, hop_by_hop, values
 from sidecar.idempotency.record import Record
 
 REPLAYED = "idempotent-replayed"
@@ -13,13 +13,18 @@ _NEVER_STORED = frozenset({"date", REPLAYED})
 
 def storable(fields: Fields, excluded: frozenset[str]) -> Fields:
     """The header or trailer fields that are kept: end-to-end, not Envoy's own, not excluded by the policy."""
+    if not fields:
+        return ()
+    gone = hop_by_hop(fields)
     return tuple(
         [
             field
-            for field in end_to_end(fields)
-            if field[0] not in _NEVER_STORED
-            and field[0] not in excluded
-            and not field[0].startswith(("x-envoy-", ":"))
+            for field in fields
+            if (name := field[0]) not in gone
+            and name not in _NEVER_STORED
+            and name not in excluded
+            and name[:1] != ":"
+            and name[:8] != "x-envoy-"
         ]
     )
 
