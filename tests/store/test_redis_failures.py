@@ -16,7 +16,8 @@ from sidecar.idempotency.claim import Claimed, Recorded
 from sidecar.store.port import StoreUnavailableError
 from sidecar.store.redis.store import RedisStore
 from sidecar.store.redis.waiting import POLL_MS
-from tests.stack.valkey import Server, free_port, start_valkey
+from tests.stack.ports import lasting_port
+from tests.stack.valkey import Server, start_valkey
 from tests.store.redis_entries import command
 from tests.store.store_scenes import (
     HOLD,
@@ -171,7 +172,7 @@ async def test_a_claim_whose_answer_was_lost_may_be_repeated(server: Server) -> 
 
 
 async def test_a_refused_connection_is_named() -> None:
-    port = free_port()
+    port = lasting_port()
     async with opened(f"redis://127.0.0.1:{port}/3") as store:
         with pytest.raises(StoreUnavailableError) as refused:
             await store.claim(wanted("a"), HOLD)
@@ -179,7 +180,7 @@ async def test_a_refused_connection_is_named() -> None:
 
 
 async def test_a_restarted_server_is_used_again_without_a_failed_operation(tmp_path: Path) -> None:
-    port = free_port()
+    port = lasting_port()
     async with opened(f"redis://127.0.0.1:{port}/0") as store:
         with start_valkey(tmp_path, port=port):
             await asyncio.gather(*(store.claim(wanted("a", f"id-{number}"), HOLD) for number in range(4)))
@@ -215,7 +216,7 @@ async def test_a_closed_store_holds_no_connection(server: Server) -> None:
 
 async def test_a_replica_is_not_ready(server: Server) -> None:
     async with opened(server.url) as store:
-        await command(store, "REPLICAOF", "127.0.0.1", free_port())
+        await command(store, "REPLICAOF", "127.0.0.1", lasting_port())
         with pytest.raises(StoreUnavailableError, match=r"ping on .*: the server is a read-only replica"):
             await store.ping()
         with pytest.raises(StoreUnavailableError, match=r"claim on .*: the server is a read-only replica"):
@@ -225,7 +226,7 @@ async def test_a_replica_is_not_ready(server: Server) -> None:
 async def test_a_replica_without_its_primary_is_not_ready(server: Server) -> None:
     async with opened(server.url) as store:
         await command(store, "CONFIG", "SET", "replica-serve-stale-data", "no")
-        await command(store, "REPLICAOF", "127.0.0.1", free_port())
+        await command(store, "REPLICAOF", "127.0.0.1", lasting_port())
         with pytest.raises(StoreUnavailableError, match="lost its primary"):
             await store.claim(wanted("a"), HOLD)
 

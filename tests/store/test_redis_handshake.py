@@ -8,7 +8,8 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from sidecar.store.redis.address import Address
 from sidecar.store.redis.handshake import hand_over, log_in
-from tests.stack.valkey import Server, free_port
+from tests.stack.ports import lasting_port
+from tests.stack.valkey import Server
 from tests.store.redis_links import scripted_server
 
 
@@ -73,7 +74,7 @@ async def test_a_connection_that_is_closed_as_it_is_handed_over_is_refused(valke
 
 
 async def test_a_login_that_failed_leaves_nothing_open() -> None:
-    connection = Address.parse(f"redis://127.0.0.1:{free_port()}").connection()
+    connection = Address.parse(f"redis://127.0.0.1:{lasting_port()}").connection()
     with pytest.raises(RedisConnectionError):
         await log_in(connection)
     assert not connection.is_connected

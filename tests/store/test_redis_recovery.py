@@ -26,7 +26,8 @@ from sidecar.store.performing import StorePerformer
 from sidecar.store.port import Store, StoreUnavailableError
 from sidecar.store.redis.store import RedisStore
 from sidecar.store.repeating import RepeatedWrites
-from tests.stack.valkey import Server, free_port, start_server
+from tests.stack.ports import lasting_port
+from tests.stack.valkey import Server, start_server
 from tests.store.store_scenes import HOLD, RECORD, take, wanted
 
 TIMEOUT_MS = 250
@@ -42,7 +43,7 @@ class Place:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._running = ExitStack()
-        self.port = free_port()
+        self.port = lasting_port()
         self.start()
 
     def start(self) -> None:
@@ -82,7 +83,7 @@ async def killed(place: Place, _operator: RedisStore) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def read_only(_place: Place, operator: RedisStore) -> AsyncIterator[None]:
-    await operator._commands.call(("REPLICAOF", "127.0.0.1", free_port()))
+    await operator._commands.call(("REPLICAOF", "127.0.0.1", lasting_port()))
     yield
     await operator._commands.call(("REPLICAOF", "NO", "ONE"))
 

@@ -19,7 +19,8 @@ from sidecar.idempotency.claim import Claim, InFlight, UnknownReason
 from sidecar.store.port import StoreCorruptError, StoreUnavailableError
 from sidecar.store.redis.store import RedisStore
 from sidecar.store.redis.waiting import POLL_MS
-from tests.stack.valkey import Server, free_port, start_valkey
+from tests.stack.ports import lasting_port
+from tests.stack.valkey import Server, start_valkey
 from tests.store.store_scenes import HOLD, PATIENT_MS, RECORD, SOON_S, take, under_way, wanted
 
 PROMISED_S = 0.05
@@ -298,7 +299,7 @@ async def test_what_was_settled_while_the_connection_was_lost_is_seen_on_the_new
 
 
 async def test_a_server_that_cannot_be_reached_is_named() -> None:
-    port = free_port()
+    port = lasting_port()
     async with AsyncExitStack() as stack:
         store = await opened(stack, f"redis://127.0.0.1:{port}/0", "idem")
         for _ in range(2):
@@ -330,7 +331,7 @@ async def test_a_frozen_server_fails_those_who_wait_and_serves_those_who_come_af
 
 
 async def test_a_killed_server_fails_those_who_wait_and_a_new_one_is_found(tmp_path: Path) -> None:
-    port = free_port()
+    port = lasting_port()
     async with AsyncExitStack() as stack:
         store = await opened(stack, f"redis://127.0.0.1:{port}/0", "idem")
         with start_valkey(tmp_path, port=port):

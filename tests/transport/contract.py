@@ -12,12 +12,12 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from sidecar.extproc.transport.port import Stream
+from tests.stack.ports import lasting_port
 from tests.transport.transport_scene import (
     PATIENCE_S,
     SERVICE,
     Recorder,
     TransportScene,
-    free_port,
     read,
     silent,
     status_of,
@@ -340,7 +340,7 @@ class TransportContract(TransportScene):
             await transport.stop(0)
 
     async def test_two_workers_never_share_a_port_unnoticed(self) -> None:
-        address = f"127.0.0.1:{free_port()}"
+        address = f"127.0.0.1:{lasting_port()}"
         async with self.serving(address):
             second = self.make(address, lambda stream: Recorder(stream, silent))
 

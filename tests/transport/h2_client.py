@@ -20,7 +20,8 @@ from h2.events import (
 
 from sidecar.extproc.transport.native import Limits, NativeTransport
 from sidecar.extproc.transport.port import PROCESS, Handler, Stream
-from tests.transport.transport_scene import PATIENCE_S, Recorder, echo, free_port
+from tests.stack.ports import lasting_port
+from tests.transport.transport_scene import PATIENCE_S, Recorder, echo
 
 E = TypeVar("E", bound=Event)
 CALL = [
@@ -60,7 +61,7 @@ async def serving(
         recorders.append(Recorder(stream, answer))
         return recorders[-1]
 
-    port = free_port()
+    port = lasting_port()
     transport = NativeTransport(f"127.0.0.1:{port}", accept, limits=limits or Limits(), ssl_context=tls)
     await transport.start()
     try:

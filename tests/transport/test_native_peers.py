@@ -19,8 +19,9 @@ from sidecar.extproc.transport.port import PROCESS, Stream
 from sidecar.supervision.envoy import find_envoy
 from sidecar.supervision.errors import SupervisionError
 from tests.stack.children import eventually
+from tests.stack.ports import lasting_port
 from tests.transport.h2_client import framed, h2_client, raw_client, serving
-from tests.transport.transport_scene import PATIENCE_S, Recorder, free_port
+from tests.transport.transport_scene import PATIENCE_S, Recorder
 
 HEADERS = ("te: trailers", "content-type: application/grpc")
 
@@ -224,7 +225,7 @@ async def envoy(
         recorders.append(Recorder(stream, answer))
         return recorders[-1]
 
-    port, config = free_port(), folder / "envoy.yaml"
+    port, config = lasting_port(), folder / "envoy.yaml"
     text = ENVOY_CONFIG.replace("18080", str(port)).replace("/ext.sock", str(folder / "s"))
     config.write_text(text.replace("1024", str(streams)), encoding="utf-8")
     transport = NativeTransport(f"unix:{folder / 's'}", accept)

@@ -22,9 +22,10 @@ from sidecar.extproc.transport.native.preface import PREFACE
 from sidecar.extproc.transport.native.protocol import ConnectionProtocol
 from sidecar.extproc.transport.port import Stream
 from tests.stack.children import eventually
+from tests.stack.ports import lasting_port
 from tests.transport.certificates import Certificates
 from tests.transport.h2_client import CALL, Serving, framed, h2_client, raw_client, serving
-from tests.transport.transport_scene import PATIENCE_S, Recorder, free_port, silent
+from tests.transport.transport_scene import PATIENCE_S, Recorder, silent
 from tests.unit.extproc.native.h2_scene import parsed
 
 
@@ -165,7 +166,7 @@ async def test_what_is_no_address_is_an_os_error_that_says_what_is(address: str)
 
 
 async def test_an_ipv6_address_is_served() -> None:
-    port = free_port()
+    port = lasting_port()
     transport = NativeTransport(f"[::1]:{port}", lambda stream: Recorder(stream, silent))
     try:
         await transport.start()

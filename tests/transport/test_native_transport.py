@@ -5,9 +5,10 @@ import pytest
 
 from sidecar.extproc.transport.native import Limits, NativeTransport
 from sidecar.extproc.transport.port import Accept
+from tests.stack.ports import lasting_port
 from tests.transport.certificates import Certificates
 from tests.transport.contract import TransportContract
-from tests.transport.transport_scene import NO_LIMITS, HealthyTransport, free_port
+from tests.transport.transport_scene import NO_LIMITS, HealthyTransport
 
 
 class TestNativeTransport(TransportContract):
@@ -20,7 +21,7 @@ class TestNativeTransportOverTls(TransportContract):
 
     @pytest.fixture
     def address(self) -> str:
-        return f"127.0.0.1:{free_port()}"
+        return f"127.0.0.1:{lasting_port()}"
 
     def make(self, address: str, accept: Accept) -> HealthyTransport:
         tls = None if address.startswith("unix:") else self.certificates.server_context()

@@ -1,7 +1,6 @@
 """A transport that serves, a client's channel to it, and handlers that note what they are told."""
 
 import asyncio
-import socket
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -13,6 +12,7 @@ import grpc
 import pytest
 
 from sidecar.extproc.transport.port import PROCESS, Accept, Handler, Stream, Transport
+from tests.stack.ports import lasting_port
 
 SERVICE = PROCESS[1:].split("/")[0]
 PATIENCE_S = 5.0
@@ -122,13 +122,6 @@ async def status_of(call: Call) -> tuple[grpc.StatusCode, str]:
         return await call.code(), await call.details()
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 class TransportScene(ABC):
     """What a transport's tests need; each runs over a unix socket and over TCP."""
 
@@ -144,7 +137,7 @@ class TransportScene(ABC):
     def address(self, request: pytest.FixtureRequest, tmp_path: Path) -> str:
         if request.param == "unix":
             return f"unix:{tmp_path}/ext_proc.sock"
-        return f"127.0.0.1:{free_port()}"
+        return f"127.0.0.1:{lasting_port()}"
 
     @asynccontextmanager
     async def serving(

@@ -13,13 +13,7 @@ import pytest
 from sidecar.admin.server import AdminServer
 from sidecar.config.endpoint import HostPort
 from sidecar.telemetry.metrics import Metrics
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+from tests.stack.ports import lasting_port
 
 
 @dataclass
@@ -36,7 +30,7 @@ class Admin:
 
 @asynccontextmanager
 async def serving(metrics: Metrics | None = None) -> AsyncIterator[Admin]:
-    port = free_port()
+    port = lasting_port()
     async with aiohttp.ClientSession(f"http://127.0.0.1:{port}") as client:
         admin = Admin(client)
         server = AdminServer(
@@ -99,7 +93,7 @@ class Pair:
 
 @asynccontextmanager
 async def two_workers() -> AsyncIterator[Pair]:
-    ports = [free_port(), free_port()]
+    ports = [lasting_port(), lasting_port()]
     unready: list[str | None] = [None, None]
     admins = [HostPort("127.0.0.1", port) for port in ports]
     metrics = [Metrics(), Metrics()]
@@ -206,7 +200,7 @@ async def test_a_port_that_is_taken_is_an_os_error_that_names_it() -> None:
 
 
 async def test_a_stopped_listener_frees_its_port() -> None:
-    port = free_port()
+    port = lasting_port()
     for _ in range(2):
         server = AdminServer("127.0.0.1", port, unready=lambda: None, metrics=bytes)
         await server.start()

@@ -20,5 +20,5 @@ def test_counting_adds_to_the_series_of_the_labels() -> None:
 def test_a_series_is_looked_up_once() -> None:
     counting = Counting(Counter("calls", "Calls.", ("result",), registry=CollectorRegistry()))
 
-    assert counting["ok"] is counting["ok"]
-    assert list(counting) == ["ok"]
+    assert counting["ok",] is counting["ok",]
+    assert list(counting) == [("ok",)]
