@@ -9,17 +9,13 @@ from collections.abc import Callable
 from prometheus_client import Counter
 
 
-class Counting(dict[str | tuple[str, ...], Callable[[], None]]):
-    """`counting[labels]()` adds one; `labels` in the counter's order, or the label where it has but one."""
+class Counting(dict[tuple[str, ...], Callable[[], None]]):
+    """`counting[labels]()` adds one; `labels` in the counter's order."""
 
     def __init__(self, counter: Counter) -> None:
         super().__init__()
         self._counter = counter
 
-    def __missing__(self, labels: str | tuple[str, ...]) -> Callable[[], None]:
-        increment = self[labels] = self._counter.labels(*_several(labels)).inc
+    def __missing__(self, labels: tuple[str, ...]) -> Callable[[], None]:
+        increment = self[labels] = self._counter.labels(*labels).inc
         return increment
-
-
-def _several(labels: str | tuple[str, ...]) -> tuple[str, ...]:
-    return labels if isinstance(labels, tuple) else (labels,)
