@@ -7,6 +7,7 @@ import platform
 import re
 import shutil
 import subprocess
+import sysconfig
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -36,9 +37,19 @@ def describe() -> dict[str, str]:
         "processors": str(len(os.sched_getaffinity(0))),
         "memory": f"{os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') / 2**30:.0f} GiB",
         "kernel": f"{platform.system()} {platform.release()}",
-        "python": platform.python_version(),
+        "python": _python(),
         "load": f"{os.getloadavg()[0]:.2f}",
     }
+
+
+def _python() -> str:
+    """Its version, and that it is a slow build where it is one.
+
+    Debian's, built to be quick, took 64 µs for what the same version without that took 75 (an exchange's
+    own work, measured in turn).
+    """
+    optimised = "--enable-optimizations" in (sysconfig.get_config_var("CONFIG_ARGS") or "")
+    return platform.python_version() + ("" if optimised else " (built without --enable-optimizations)")
 
 
 def versions() -> dict[str, str]:
