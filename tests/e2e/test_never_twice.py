@@ -254,8 +254,8 @@ def test_under_retry_another_payload_never_takes_over(job: Job, key: str) -> Non
     target = job.path("retrying", answer)
     give_up(job, target, key, content=b"one" * 100_000)
     answer.delay_s = 0
-    # Until the first attempt is over, a retry is refused by its head alone. httpx would not hear that on HTTP/2
-    # while it waits for room to send a large body, so what finds out is small.
+    # Until the first attempt is over, a retry is refused by its head alone. httpx would not hear that on
+    # HTTP/2 while it waits for room to send a large body, so what finds out is small.
     eventually(lambda: kind(job.post(target, key, b"two")) == (422, "key-reused"))
 
     assert kind(job.post(target, key, b"one" * 99_999 + b"two")) == (422, "key-reused")
