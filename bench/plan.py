@@ -17,6 +17,9 @@ TRANSPORTS = ("native", "grpcio")
 NOOP_TUNED = f"{NOOP} {noop.TUNED}"
 
 CORE = "core"
+"""What the bounds are taken from: many short rounds, close together, for neighbours share the machine's mood."""
+BESIDE = "beside the core"
+"""The same with others, for the tables."""
 KEYLESS = "keyless"
 SIZES = "sizes"
 CONCURRENCY = "concurrency"
@@ -24,10 +27,10 @@ WORKERS = "workers"
 SPECIAL = "waiting and detached"
 HTTP2 = "HTTP/2"
 
-_OF_THE_SIDECAR = (Scenario.NEW, Scenario.REPLAY, Scenario.REPLAY_BODYLESS, Scenario.CONFLICT)
+_REPLAYS = (Scenario.REPLAY, Scenario.REPLAY_BODYLESS)
 _SIZES = ((0, 32), (10_000, 32), (1_000_000, 4))
 """Bytes of the bodies, and how many requests at once."""
-_GUARDED = (starting.IDEMKIT, starting.IDEMGATE, starting.NODE_IDEMPOTENCY)
+_OTHERS = (starting.IDEMGATE, starting.NODE_IDEMPOTENCY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +53,8 @@ def full(transports: tuple[str, ...] = TRANSPORTS) -> Plan:
         "full",
         transports,
         (
-            Batch(CORE, _core(transports), rounds=5),
+            Batch(CORE, _core(transports), rounds=15, seconds=1),
+            Batch(BESIDE, _beside(transports), rounds=3),
             Batch(KEYLESS, _keyless(transports), rounds=40, seconds=1),
             Batch(SIZES, _sizes(transports), rounds=2),
             Batch(CONCURRENCY, _concurrency(transports), rounds=2),
@@ -65,17 +69,18 @@ def full(transports: tuple[str, ...] = TRANSPORTS) -> Plan:
 
 def short(transports: tuple[str, ...] = TRANSPORTS) -> Plan:
     """What the bounds of the first transport need, with fewer rounds: two and a half minutes."""
-    first = transports[0]
-    core = (
-        _turn(ALONE),
-        _turn(NOOP),
-        _turn(CPP_NOOP),
-        *(_turn(first, scenario) for scenario in _OF_THE_SIDECAR[:3]),
-        _turn(starting.FASTAPI),
-        _turn(starting.IDEMKIT),
+    first = transports[:1]
+    batches = (
+        Batch(CORE, _core(first), rounds=8, seconds=1),
+        Batch(KEYLESS, _keyless(first), rounds=8, seconds=1),
     )
-    batches = (Batch(CORE, core, rounds=4), Batch(KEYLESS, _keyless((first,)), rounds=8, seconds=1))
     return Plan("short", transports, batches, paced_rounds=0, thorough=False)
+
+
+def place(point: Point) -> tuple[bool, int]:
+    """Where a point stands among those of one load: the sidecar's subjects before its peers, keyless last."""
+    subjects = (ALONE, NOOP, NOOP_TUNED, CPP_NOOP, *TRANSPORTS, *(name for name in PEERS if name != CPP_NOOP))
+    return point.scenario is Scenario.KEYLESS, subjects.index(point.subject)
 
 
 @cache
@@ -108,12 +113,24 @@ def _turn(
 
 
 def _core(transports: tuple[str, ...]) -> tuple[Turn, ...]:
+    """In an order in which what is divided stands next to what it is divided by."""
+    first, *others = transports
     return (
-        *(_turn(subject) for subject in (ALONE, NOOP, NOOP_TUNED, CPP_NOOP)),
-        *(_turn(transport, scenario) for transport in transports for scenario in _OF_THE_SIDECAR),
-        _turn(starting.FASTAPI),
+        *(_turn(subject) for subject in (ALONE, starting.FASTAPI, starting.IDEMKIT, CPP_NOOP, first, NOOP)),
+        *(_turn(transport) for transport in others),
+        *(_turn(first, scenario) for scenario in _REPLAYS),
+    )
+
+
+def _beside(transports: tuple[str, ...]) -> tuple[Turn, ...]:
+    first, *others = transports
+    return (
+        _turn(NOOP_TUNED),
+        _turn(first, Scenario.CONFLICT),
+        *(_turn(other, scenario) for other in others for scenario in (*_REPLAYS, Scenario.CONFLICT)),
         _turn(starting.EXPRESS),
-        *(_turn(peer, scenario) for peer in _GUARDED for scenario in (Scenario.NEW, Scenario.REPLAY)),
+        _turn(starting.IDEMKIT, Scenario.REPLAY),
+        *(_turn(peer, scenario) for peer in _OTHERS for scenario in (Scenario.NEW, Scenario.REPLAY)),
     )
 
 

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from bench import plan
 from bench.point import Scenario
+from bench.report import in_place
 from bench.results import RESULTS, PointResult, Results, SoakResult
 from bench.rig import ALONE, NOOP
 from bench.subject import Role
@@ -51,7 +52,7 @@ def _save(figure: Figure, file: Path) -> Path:
 
 def _cpu(results: Results, file: Path) -> Path:
     """One bar for each subject and scenario, cut into its processes."""
-    rows = [result for result in results.points if result.batch in {plan.CORE, plan.KEYLESS}][::-1]
+    rows = in_place(results.points)[::-1]
     figure, axes = _figure(0.32 * len(rows) + 1)
     labels = [f"{result.point.subject}: {result.point.scenario}" for result in rows]
     left = [0.0] * len(rows)

@@ -22,7 +22,8 @@ service say how those share it.
 
 BOUNDS = """\
 The run fails where one of these does not hold. A ratio is taken in every round between neighbours in
-time, and the median of those counts; in parentheses the extremes.
+time, and the median of those counts; in parentheses the extremes. What is divided is measured in many
+short rounds, because a round may meet a machine in another mood than the next.
 """
 
 CORE = """\

@@ -15,6 +15,7 @@ from bench.subject import Role
 
 PAGE = Path(__file__).parent.parent / "docs" / "performance.md"
 _CPU_ROLES = (Role.ENVOY, Role.PROCESSOR, Role.APP, Role.STORE, Role.UPSTREAM)
+_ONE_LOAD = {plan.CORE, plan.BESIDE, plan.KEYLESS}
 _PEERS = [name for name in PEERS if name != CPP_NOOP]
 
 
@@ -99,14 +100,22 @@ Chosen = Callable[[PointResult], bool]
 
 
 def _of_sidecar(result: PointResult) -> bool:
-    return result.batch in {plan.CORE, plan.KEYLESS} and result.point.subject not in _PEERS
+    return result.batch in _ONE_LOAD and result.point.subject not in _PEERS
 
 
 def _of_peers(result: PointResult) -> bool:
     """The peers' rows, and those of the sidecar to compare with."""
     ours = result.point.subject in {ALONE, plan.TRANSPORTS[0]}
     compared = result.point.scenario in {Scenario.NEW, Scenario.REPLAY}
-    return result.batch == plan.CORE and (result.point.subject in _PEERS or (ours and compared))
+    return result.batch in _ONE_LOAD and (result.point.subject in _PEERS or (ours and compared))
+
+
+def in_place(results: Iterable[PointResult]) -> list[PointResult]:
+    """The points of the usual load, all subjects of one kind together, whichever batch measured them."""
+    return sorted(
+        (result for result in results if result.batch in _ONE_LOAD),
+        key=lambda result: plan.place(result.point),
+    )
 
 
 def _in(batch: str) -> Chosen:
@@ -114,7 +123,8 @@ def _in(batch: str) -> Chosen:
 
 
 def _points(results: Results, chosen: Chosen) -> str:
-    found = [result for result in results.points if chosen(result)]
+    others = [result for result in results.points if result.batch not in _ONE_LOAD]
+    found = [result for result in (*in_place(results.points), *others) if chosen(result)]
     roles = [role for role in _CPU_ROLES if any(role in result.cpu_us for result in found)]
     headers = ("", *(f"{role} µs" for role in roles), "all µs", "requests/s", "p50 ms", "p99 ms")
     return table(headers, [_point(result, roles, plain=_varies(found)) for result in found])

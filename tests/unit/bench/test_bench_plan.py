@@ -70,3 +70,23 @@ def test_a_subject_is_started_by_one_function_however_often_it_is_asked_for() ->
 def test_a_point_is_named_by_all_that_tells_it_from_others() -> None:
     assert Point("native", Scenario.REPLAY, 0, 256, 2).name == "native replay 0 B c256 h2"
     assert Point("alone", Scenario.NEW).name == "alone new 100 B c32"
+
+
+def test_rows_stand_together_by_subject_whichever_batch_measured_them() -> None:
+    chosen = plan.full().batches
+    measured = [
+        turn.point for batch in chosen for turn in batch.turns if batch.title in {plan.CORE, plan.BESIDE}
+    ]
+
+    rows = sorted(measured, key=plan.place)
+
+    subjects = [point.subject for point in rows]
+    assert subjects[:4] == [ALONE, NOOP, plan.NOOP_TUNED, CPP_NOOP]
+    assert subjects == sorted(subjects, key=subjects.index)
+    assert {point.scenario for point in rows if point.subject == "native"} == {
+        Scenario.NEW,
+        Scenario.REPLAY,
+        Scenario.REPLAY_BODYLESS,
+        Scenario.CONFLICT,
+    }
+    assert plan.place(Point(ALONE, Scenario.KEYLESS)) > max(map(plan.place, rows))
