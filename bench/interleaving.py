@@ -27,12 +27,17 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Points that are compared with each other. `seconds`: of each burst."""
+    """Points that are compared with each other.
+
+    `seconds`: of each burst. `warming_s`: of the one before it that is not measured, for what has rested
+    while others were loaded is slow at first, and the more so the more code it runs through.
+    """
 
     title: str
     turns: tuple[Turn, ...]
     rounds: int
     seconds: int = 2
+    warming_s: int = 0
 
 
 @dataclass
@@ -52,7 +57,7 @@ class Campaign:
             turns = batch.turns if number % 2 == 0 else batch.turns[::-1]
             for turn in turns:
                 if turn.point in samples:
-                    await self._take(subjects[turn.start], turn.point, batch.seconds, samples)
+                    await self._take(subjects[turn.start], turn.point, batch, samples)
             self.say(f"{batch.title}: round {number + 1} of {batch.rounds}")
         return {turn.point: samples[turn.point] for turn in batch.turns if turn.point in samples}
 
@@ -72,11 +77,13 @@ class Campaign:
         await self.meter.round(subject, _warming(point), _WARMING_S)
         return subject
 
-    async def _take(self, subject: Subject, point: Point, seconds: int, samples: Samples) -> None:
+    async def _take(self, subject: Subject, point: Point, batch: Batch, samples: Samples) -> None:
         """One round; a point that fails once is left out altogether, for its rounds could not be paired."""
         earlier = samples.pop(point)
         with self.skipping(point.name):
-            samples[point] = [*earlier, await self.meter.round(subject, point, seconds)]
+            if batch.warming_s:
+                await self.meter.round(subject, point, batch.warming_s)
+            samples[point] = [*earlier, await self.meter.round(subject, point, batch.seconds)]
 
     @contextlib.contextmanager
     def skipping(self, what: str) -> Iterator[None]:

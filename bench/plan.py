@@ -17,7 +17,7 @@ TRANSPORTS = ("native", "grpcio")
 NOOP_TUNED = f"{NOOP} {noop.TUNED}"
 
 CORE = "core"
-"""What the bounds are taken from: many short rounds, close together, for neighbours share the machine's mood."""
+"""What the bounds are taken from: close together, for neighbours share the machine's mood."""
 BESIDE = "beside the core"
 """The same with others, for the tables."""
 KEYLESS = "keyless"
@@ -48,13 +48,13 @@ class Plan:
 
 
 def full(transports: tuple[str, ...] = TRANSPORTS) -> Plan:
-    """Everything: about ten minutes."""
+    """Everything: about eleven minutes."""
     return Plan(
         "full",
         transports,
         (
-            Batch(CORE, _core(transports), rounds=15, seconds=1),
-            Batch(BESIDE, _beside(transports), rounds=3),
+            Batch(CORE, _core(transports), rounds=9, warming_s=1),
+            Batch(BESIDE, _beside(transports), rounds=3, warming_s=1),
             Batch(KEYLESS, _keyless(transports), rounds=40, seconds=1),
             Batch(SIZES, _sizes(transports), rounds=2),
             Batch(CONCURRENCY, _concurrency(transports), rounds=2),
@@ -71,7 +71,7 @@ def short(transports: tuple[str, ...] = TRANSPORTS) -> Plan:
     """What the bounds of the first transport need, with fewer rounds: two and a half minutes."""
     first = transports[:1]
     batches = (
-        Batch(CORE, _core(first), rounds=8, seconds=1),
+        Batch(CORE, _core(first), rounds=4, warming_s=1),
         Batch(KEYLESS, _keyless(first), rounds=8, seconds=1),
     )
     return Plan("short", transports, batches, paced_rounds=0, thorough=False)

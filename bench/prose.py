@@ -22,8 +22,8 @@ service say how those share it.
 
 BOUNDS = """\
 The run fails where one of these does not hold. A ratio is taken in every round between neighbours in
-time, and the median of those counts; in parentheses the extremes. What is divided is measured in many
-short rounds, because a round may meet a machine in another mood than the next.
+time, and the median of those counts; in parentheses the extremes. What is divided is measured in rounds
+of its own, close together, because a machine is not always in the same mood.
 """
 
 CORE = """\
@@ -109,8 +109,9 @@ METHOD = """\
   with a plain buffered ext_proc filter for the no-op processors. The sidecar is started as `up` starts
   it, logs included.
 - All subjects run all the time; each round loads one after the other, in alternating order, after a
-  second of warming. Load is wrk's, one thread, HTTP/1.1, keys made by a script; every burst has keys of
-  its own.
+  second of warming, and where CPU is compared after one more before each burst: what has rested while others
+  were loaded is slow at first. Load is wrk's, one thread, HTTP/1.1, keys made by a script; every burst has
+  keys of its own.
 - CPU is read before and after a burst from `/proc/PID/task/*/schedstat`, all threads, user and system,
   and divided by the answers. Requests under way when a burst ends cost and are not counted: at most 32 of
   thousands.

@@ -74,6 +74,15 @@ async def test_subjects_warm_up_once_and_then_take_turns_in_alternating_order(
     }
 
 
+async def test_a_burst_that_is_not_measured_may_come_before_each_that_is(
+    campaign: Campaign, meter: FakeMeter
+) -> None:
+    samples = await campaign.run(Batch("core", (A_NEW, B_NEW), rounds=1, seconds=3, warming_s=2))
+
+    assert meter.measured == ["a new 1", "b new 1", "a new 2", "a new 3", "b new 2", "b new 3"]
+    assert [len(rounds) for rounds in samples.values()] == [1, 1]
+
+
 async def test_what_cannot_be_had_is_left_out_with_its_reason(campaign: Campaign) -> None:
     absent = Turn(unavailable, Point("express", Scenario.NEW))
 
