@@ -129,15 +129,16 @@ def _starting_patient_threads() -> "Iterator[None]":
     loop has done its work, and then tells of several: two thirds of its switches go, and a fifth of what this
     transport costs. It still gets its fair share of a processor (sched(7), SCHED_BATCH).
     """
-    if sys.platform != "linux" or os.sched_getscheduler(0) != os.SCHED_OTHER:
-        yield
-        return
-    with contextlib.suppress(OSError):  # a sandbox may forbid it, and then it is merely slower
-        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+    changed = False
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):  # a sandbox may forbid it, and then it is merely slower
+            if os.sched_getscheduler(0) == os.SCHED_OTHER:
+                os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+                changed = True
     try:
         yield
     finally:
-        with contextlib.suppress(OSError):
+        if changed:
             os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
 
 
