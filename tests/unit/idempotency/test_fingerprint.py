@@ -139,6 +139,15 @@ def test_a_request_equals_its_own_fingerprint_and_no_other() -> None:
     assert not fingerprinter.equals(b"")
 
 
+def test_a_form_counts_by_its_fields_in_any_order() -> None:
+    spec = FingerprintSpec(BodyMode.FORM)
+    headers = (("content-type", b"application/x-www-form-urlencoded"),)
+    first = fingerprint(b"a=1&", b"b=2+3", spec=spec, headers=headers)
+
+    assert fingerprint(b"b=2%203&a=1", spec=spec, headers=headers) == first
+    assert fingerprint(b"a=1&b=2", spec=spec, headers=headers) != first
+
+
 @pytest.mark.parametrize("content_type", [b"application/grpc", b"application/grpc+json"])
 def test_a_grpc_body_is_no_json_whatever_its_messages_are(content_type: bytes) -> None:
     headers = (("content-type", content_type),)
