@@ -22,7 +22,7 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(STAMP) ## the whole job on a real Envoy and a real Valkey, explained as it runs
 	$(BIN)/idempotency-sidecar demo
 
-# Thousands of drawn cases take twice as long under coverage, and reach nothing that the others do not.
+# Thousands of drawn cases take twice as long under coverage, for a handful of lines.
 DRAWN := tests/property tests/simulation
 
 test: $(STAMP) ## every test that needs no container engine (e2e included), with coverage
