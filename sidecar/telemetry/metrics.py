@@ -2,6 +2,7 @@
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, disable_created_metrics, generate_latest
 
+from sidecar.telemetry.counts import Counts
 from sidecar.telemetry.durations import Durations
 
 # One more series for each series, which nobody asks for.
@@ -15,13 +16,13 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self.requests = Counter(
+        self.requests = Counts(
             "idempotency_requests",
             "Keyed requests, by what was decided.",
             ("policy", "result"),
             registry=self.registry,
         )
-        self.outcomes = Counter(
+        self.outcomes = Counts(
             "idempotency_outcomes",
             "Executions that ended, by what became of the key and why.",
             ("policy", "outcome", "reason"),

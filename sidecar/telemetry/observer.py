@@ -8,7 +8,6 @@ import structlog
 
 from sidecar.exchange.effects import Count, CountOutcome
 from sidecar.idempotency.outcome import Outcome
-from sidecar.telemetry.binding import Counting
 from sidecar.telemetry.metrics import Metrics
 
 _ORDINARY = frozenset({"executed", "replayed", "shadow_executed", "shadow_replayed"})
@@ -63,8 +62,8 @@ class Telemetry:
         self._idle.set()
         self._log = structlog.get_logger("sidecar")
         self._debugging: bool = self._log.is_enabled_for(logging.DEBUG)
-        self._requests = Counting(metrics.requests)
-        self._outcomes = Counting(metrics.outcomes)
+        self._requests = metrics.requests
+        self._outcomes = metrics.outcomes
         self._exchange_seconds = metrics.exchange_seconds
         self._store_seconds = metrics.store_seconds
         self._origin_seconds = metrics.origin_seconds
@@ -91,7 +90,7 @@ class Telemetry:
 
     def counted(self, count: Count) -> None:
         """A request was decided; what is refused or bypassed is logged too."""
-        self._requests[count.policy, count.result]()
+        self._requests.add(count.policy, count.result)
         ordinary = count.result in _ORDINARY
         if not ordinary or self._debugging:
             (self._log.debug if ordinary else self._log.info)(
@@ -104,7 +103,7 @@ class Telemetry:
 
     def settled(self, outcome: CountOutcome) -> None:
         """An execution ended; an unknown outcome is what an operator may have to resolve."""
-        self._outcomes[outcome.policy, outcome.outcome, outcome.reason]()
+        self._outcomes.add(outcome.policy, outcome.outcome, outcome.reason)
         unknown = outcome.outcome is Outcome.UNKNOWN
         if unknown or self._debugging:
             (self._log.warning if unknown else self._log.debug)(
