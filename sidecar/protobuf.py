@@ -5,12 +5,16 @@ serialised message is its fields one after the other, in any order. So the body 
 has serialised without it, and copied once.
 """
 
-_LENGTH_DELIMITED = 2
+VARINT, _LENGTH_DELIMITED, FIXED32 = 0, 2, 5
+"""The types of fields on the wire, as a tag has them in its three lowest bits."""
 
 
 def head_of_bytes(field: int, size: int) -> bytes:
     """What stands in front of a field of `size` bytes: its number (1 to 15) and its type, and the size."""
-    head = bytearray((field << 3 | _LENGTH_DELIMITED,))
+    tag = field << 3 | _LENGTH_DELIMITED
+    if size <= 0x7F:
+        return bytes((tag, size))
+    head = bytearray((tag,))
     while size > 0x7F:  # seven bits a byte, the lowest first; the top bit says "more"
         head.append(size & 0x7F | 0x80)
         size >>= 7

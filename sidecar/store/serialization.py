@@ -7,6 +7,7 @@ A record with a large body is of version 2, every other one still of version 1: 
 replaced, the older ones read what they can read, and take the rest for what it is, too new.
 """
 
+import struct
 import zlib
 
 from google.protobuf.internal.containers import RepeatedCompositeFieldContainer
@@ -15,7 +16,7 @@ from google.protobuf.message import DecodeError
 from sidecar.idempotency.body import LARGEST_BODY_BYTES, KeptBody
 from sidecar.idempotency.fields import Fields
 from sidecar.idempotency.record import Record
-from sidecar.protobuf import head_of_bytes
+from sidecar.protobuf import FIXED32, VARINT, head_of_bytes
 from sidecar.store.port import StoreCorruptError
 from sidecar.store.wire import record_pb2
 
@@ -28,6 +29,14 @@ _WITH_BODY = 1
 LARGEST_PIECE_BYTES = 1024 * 1024
 """The longest piece of a large body that is read."""
 
+_ENVELOPE = struct.Struct("<BBBI").pack
+"""What stands in front of a record, made without protobuf's library, which takes thrice as long for it.
+
+Tag and varint of the version, which is below 128, tag and fixed32 of the checksum.
+"""
+
+_VERSION_TAG = record_pb2.Envelope.FORMAT_VERSION_FIELD_NUMBER << 3 | VARINT
+_CHECKSUM_TAG = record_pb2.Envelope.CHECKSUM_FIELD_NUMBER << 3 | FIXED32
 _BODY, _RECORD = record_pb2.Record.BODY_FIELD_NUMBER, record_pb2.Envelope.RECORD_FIELD_NUMBER
 
 
@@ -74,8 +83,8 @@ def decode_record(data: bytes) -> Record:
 def _sealed(version: int, fields: bytes, body: bytes) -> bytes:
     """The envelope around a record, whose serialised form is `fields` and then `body`."""
     checksum = zlib.crc32(body, zlib.crc32(fields, version))
-    envelope = record_pb2.Envelope(format_version=version, checksum=checksum).SerializeToString()
-    return b"".join((envelope, head_of_bytes(_RECORD, len(fields) + len(body)), fields, body))
+    head = _ENVELOPE(_VERSION_TAG, version, _CHECKSUM_TAG, checksum)
+    return b"".join((head, head_of_bytes(_RECORD, len(fields) + len(body)), fields, body))
 
 
 def _describe(message: record_pb2.LargeBody, body: KeptBody) -> None:
