@@ -141,7 +141,7 @@ def _check_bounds(scene: Scene) -> None:
     assert scene.connection._reader.held < 9 + LIMITS.frame_size
     assert scene.connection._outlet.queued <= LIMITS.unsent
     assert calls.blocks.cached <= LIMITS.cached_blocks
-    for stream in calls._streams.values():
+    for stream in calls.live.values():
         assert stream._reader.held + stream._receive_window <= LIMITS.stream_window
         assert stream._queued <= LIMITS.queued_answers + 2 * (LIMITS.message_size + 5)
 

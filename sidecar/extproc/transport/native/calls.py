@@ -49,18 +49,19 @@ class Calls:
         self.report = host.report
         self.last_id = 0
         """The newest stream that the peer opened."""
+        self.live: dict[int, NativeStream] = {}
+        """Those that have not ended, by their identifiers; on each, DATA is to be given to it at once."""
         self.refuse_new = False
         """No more calls are taken: the connection drains."""
         self._routes = routes
         self._host = host
-        self._streams: dict[int, NativeStream] = {}
         self._over: list[NativeStream] = []
         self._reset: dict[int, None] = {}
         self._early_resets = Budget(limits.early_resets, "streams reset early", host.time())
         self._ignored = Budget(limits.ignored_frames, "frames for streams that have ended", host.time())
 
     def __len__(self) -> int:
-        return len(self._streams)
+        return len(self.live)
 
     # --- Frames
 
@@ -76,7 +77,7 @@ class Calls:
         if stream_id > self.last_id:
             self._open(stream_id, block)
             return
-        stream = self._streams.get(stream_id)
+        stream = self.live.get(stream_id)
         if stream is None:
             self.blocks.skip(block.content)
             self.require_known(stream_id, "HEADERS")
@@ -89,19 +90,6 @@ class Calls:
                 raise H2StreamError(ErrorCode.PROTOCOL_ERROR, "trailers that do not end the stream")
             stream.half_close()
 
-    def on_data(self, stream_id: int, content: bytes, size: int, *, ended: bool) -> None:
-        """DATA: its content, and its size with padding.
-
-        Raises:
-            H2ConnectionError: The stream was never opened: PROTOCOL_ERROR; or has ended: STREAM_CLOSED.
-            H2StreamError: See `NativeStream.receive`.
-        """
-        stream = self._streams.get(stream_id)
-        if stream is None:
-            self.require_known(stream_id, "DATA")
-        else:
-            stream.receive(content, size, ended=ended)
-
     def on_reset(self, stream_id: int) -> None:
         """RST_STREAM, which is how Envoy ends an exchange.
 
@@ -111,7 +99,7 @@ class Calls:
         Raises:
             H2ConnectionError: The stream was never opened (PROTOCOL_ERROR), or too many (ENHANCE_YOUR_CALM).
         """
-        stream = self._streams.pop(stream_id, None)
+        stream = self.live.pop(stream_id, None)
         if stream is None:
             self.ignore(stream_id, "RST_STREAM")
             return
@@ -126,7 +114,7 @@ class Calls:
             H2ConnectionError: The stream was never opened: PROTOCOL_ERROR.
             H2StreamError: An increment of 0 (PROTOCOL_ERROR, RFC 9113 §6.9), or too large a window.
         """
-        stream = self._streams.get(stream_id)
+        stream = self.live.get(stream_id)
         if stream is None:
             self.ignore(stream_id, "WINDOW_UPDATE")
         elif increment == 0:
@@ -141,7 +129,7 @@ class Calls:
             H2ConnectionError: One gets larger than a window can be: FLOW_CONTROL_ERROR.
         """
         try:
-            for stream in list(self._streams.values()):
+            for stream in list(self.live.values()):
                 stream.widen(increment)
         except H2StreamError as fault:
             raise H2ConnectionError(fault.code, fault.detail) from fault
@@ -180,7 +168,7 @@ class Calls:
         head = self.blocks.request(block.content)
         if self.refuse_new:
             raise H2StreamError(ErrorCode.REFUSED_STREAM, "the connection is draining")
-        if len(self._streams) >= self.limits.concurrent_streams:
+        if len(self.live) >= self.limits.concurrent_streams:
             raise H2StreamError(ErrorCode.REFUSED_STREAM, "more streams than allowed at once")
         route = self._routes.get(head.path)
         if head.refusal is not None:
@@ -191,7 +179,7 @@ class Calls:
             self._begin(stream_id, route, head, ended=block.end_stream)
 
     def _begin(self, stream_id: int, route: Route, head: RequestHead, *, ended: bool) -> None:
-        stream = self._streams[stream_id] = NativeStream(self, stream_id, head)
+        stream = self.live[stream_id] = NativeStream(self, stream_id, head)
         try:
             stream.handler = route(stream)
         except Exception as error:  # noqa: BLE001 (a bug there must not touch the other streams)
@@ -217,7 +205,7 @@ class Calls:
 
     def closed(self, stream: AnsweringHalf) -> None:
         """See `stream.Owner.closed`."""
-        del self._streams[stream.stream_id]
+        del self.live[stream.stream_id]
         if not stream.peer_done:
             self._tell_to_stop(stream.stream_id)
 
@@ -227,7 +215,7 @@ class Calls:
         Raises:
             H2ConnectionError: The peer brings this about too often: ENHANCE_YOUR_CALM.
         """
-        stream = self._streams.pop(stream_id, None)
+        stream = self.live.pop(stream_id, None)
         if stream is not None:
             stream.abandon()
         self.outlet.write(frames.reset_frame(stream_id, code))
@@ -236,13 +224,13 @@ class Calls:
 
     def finish_all(self, status: Status, detail: str) -> None:
         """End every stream with this status."""
-        for stream in list(self._streams.values()):
+        for stream in list(self.live.values()):
             stream.finish(status, detail)
 
     def abandon_all(self) -> None:
         """Every stream is lost."""
-        while self._streams:
-            self._streams.popitem()[1].abandon()
+        while self.live:
+            self.live.popitem()[1].abandon()
 
     def settle(self) -> None:
         """Tell the handlers of streams that are over so. Not to be called from within a handler."""

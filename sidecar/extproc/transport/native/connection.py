@@ -162,13 +162,19 @@ class Connection:
         self._on_settings(flags, stream_id, payload)
 
     def _on_data(self, flags: int, stream_id: int, payload: bytes) -> None:
-        size = len(payload)
-        self._window.receive(size)
+        size, window = len(payload), self._window
+        window.left -= size
+        if window.left < window.low:
+            window.refill()
         if flags & frames.PADDED:
             payload = frames.without_padding(payload)
         if not payload and not flags & frames.END_STREAM:
             self._empty.spend(self._host.time())
-        self._calls.on_data(stream_id, payload, size, ended=bool(flags & frames.END_STREAM))
+        stream = self._calls.live.get(stream_id)
+        if stream is None:
+            self._calls.require_known(stream_id, "DATA")
+        else:
+            stream.receive(payload, size, ended=bool(flags & frames.END_STREAM))
 
     def _on_headers(self, flags: int, stream_id: int, payload: bytes) -> None:
         block = FieldBlock(self._limits, flags, stream_id, payload)

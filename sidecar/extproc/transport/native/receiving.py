@@ -18,13 +18,15 @@ class ConnectionWindow:
         write: Sends a frame.
     """
 
-    __slots__ = ("_half", "_size", "_write", "left")
+    __slots__ = ("_size", "_write", "left", "low")
 
     def __init__(self, size: int, write: Callable[[bytes], None]) -> None:
         self._size = size
-        self._half = size // 2
+        self.low = size // 2
+        """From here on downwards it is filled up again."""
         self._write = write
         self.left = frames.DEFAULT_WINDOW
+        """Bytes that may still come; whoever takes DATA counts it here, padding included."""
 
     def widen(self) -> None:
         """Make it as large as it is meant to be, from what it is by default."""
@@ -32,19 +34,15 @@ class ConnectionWindow:
             self._write(frames.window_frame(0, self._size - self.left))
             self.left = self._size
 
-    def receive(self, size: int) -> None:
-        """DATA of this size came, padding included.
+    def refill(self) -> None:
+        """Make room again, for `left` has fallen below `low`.
 
         Raises:
-            H2ConnectionError: More than there was room for: FLOW_CONTROL_ERROR.
+            H2ConnectionError: More came than there was room for: FLOW_CONTROL_ERROR.
         """
-        self.left -= size
-        if self.left < self._half:
-            if self.left < 0:
-                raise H2ConnectionError(
-                    ErrorCode.FLOW_CONTROL_ERROR, "more DATA than the connection's window"
-                )
-            self.widen()
+        if self.left < 0:
+            raise H2ConnectionError(ErrorCode.FLOW_CONTROL_ERROR, "more DATA than the connection's window")
+        self.widen()
 
 
 class LargeMessages:

@@ -32,8 +32,8 @@ class RequestHead:
     content_length: int | None = None
     encoding: bytes = b"identity"
     refusal: bytes | None = None
-    fields: Mapping[bytes, bytes] = field(default_factory=dict)
-    """The regular ones by name; of several of one name, the last."""
+    fields: Mapping[str, str] = field(default_factory=dict)
+    """The regular ones by name, as Latin-1; of several of one name, the last."""
 
 
 def read_head(fields: Iterable[tuple[bytes, bytes]]) -> RequestHead:
@@ -99,7 +99,7 @@ def _call(pseudo: dict[bytes, bytes], regular: dict[bytes, bytes]) -> RequestHea
         content_length=None if length is None else int(length),
         encoding=regular.get(b"grpc-encoding", b"identity"),
         refusal=_refusal(pseudo[b":method"], regular),
-        fields=regular,
+        fields={name.decode("latin-1"): value.decode("latin-1") for name, value in regular.items()},
     )
 
 

@@ -79,8 +79,7 @@ class NativeStream(AnsweringHalf):
 
     def metadata(self, name: str) -> str | None:
         """See `port.Stream.metadata`."""
-        value = self._metadata.get(name.encode())
-        return None if value is None else value.decode("latin-1")
+        return self._metadata.get(name)
 
     def fail(self, detail: str) -> None:
         """See `port.Stream.fail`."""
