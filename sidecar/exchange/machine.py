@@ -1,6 +1,8 @@
 """One exchange: takes an event, carries out the transition the table names, returns the effects in order."""
 
 from collections import deque
+from collections.abc import Callable
+from typing import Any, ClassVar, TypeAlias
 
 from sidecar.exchange.admission import Admission
 from sidecar.exchange.comparison import Comparison
@@ -13,6 +15,9 @@ from sidecar.exchange.events import Event, RequestBody, RequestTrailers, Respons
 from sidecar.exchange.forwarding import Forwarding
 from sidecar.exchange.states import TABLE, State
 
+_Step: TypeAlias = tuple[Callable[[Any, Any], Effects], frozenset[State]]
+"""A transition as it is carried out: the action itself, and the states it may lead to."""
+
 
 class ProtocolViolation(Exception):  # noqa: N818 (what the peer did, not what went wrong here)
     """An event that the table does not know in this state."""
@@ -24,18 +29,26 @@ class ProtocolViolation(Exception):  # noqa: N818 (what the peer did, not what w
 class Exchange(Admission, Comparison, Forwarding, Detached, Ending):
     """The state machine of one exchange; each of its parts holds the actions of a phase."""
 
+    _STEPS: ClassVar[dict[tuple[State, type[Event]], _Step]]
+    """`TABLE` with the actions that its names mean, looked up once and not at every event."""
+
+    def __init_subclass__(cls) -> None:
+        """An exchange that does something otherwise (`tests/simulation` plants faults so)."""
+        cls._STEPS = _steps(cls)
+
     def handle(self, event: Event) -> Effects:
         """Take in what happened; return what is to be done, in this order.
 
         Raises:
             ProtocolViolation: The event cannot happen here. The exchange is left as it was.
         """
-        transition = TABLE.get((self.state, type(event)))
-        if transition is None:
+        step = self._STEPS.get((self.state, type(event)))
+        if step is None:
             raise ProtocolViolation(self.state, event)
-        effects: Effects = getattr(self, transition.action)(event)
-        if self.state not in transition.targets:
-            raise AssertionError(f"{transition.action} led to {self.state.name}")
+        action, targets = step
+        effects = action(self, event)
+        if self.state not in targets:
+            raise AssertionError(f"{action.__name__} led to {self.state.name}")
         return (*effects, *self._take_in_early(event)) if self._early else effects
 
     # --- What comes too early (full duplex)
@@ -74,6 +87,15 @@ class Exchange(Admission, Comparison, Forwarding, Detached, Ending):
     def _puts_off(self, event: Early) -> bool:
         transition = TABLE.get((self.state, type(event)))
         return transition is not None and transition.action == Exchange.put_off.__name__
+
+
+def _steps(exchange: type[Exchange]) -> dict[tuple[State, type[Event]], _Step]:
+    return {
+        when: (getattr(exchange, transition.action), transition.targets) for when, transition in TABLE.items()
+    }
+
+
+Exchange._STEPS = _steps(Exchange)  # noqa: SLF001 - its actions are there only now
 
 
 def _ends(event: Early) -> bool:
