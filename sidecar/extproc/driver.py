@@ -165,8 +165,12 @@ class Driver:
         except Exception as error:  # noqa: BLE001 (a bug here must fail closed, whatever it is)
             self._fail("internal error", error)
             return
-        if self._timer is not None or self._wait is not None:
-            self._call_off()
+        if self._timer is not None and self._exchange.state not in TIMED:
+            self._timer.cancel()
+            self._timer = None
+        if self._wait is not None and self._exchange.state is not State.WAITING:
+            self._wait.cancel()
+            self._wait = None
         if self._exchange.is_full is not self._paused:
             self._keep_pace()
 
@@ -178,23 +182,14 @@ class Driver:
         else:
             self._stream.resume_reading()
 
-    def _call_off(self) -> None:
-        """Stop the timer and the wait where the exchange has no use for them any more."""
-        state = self._exchange.state
-        if self._timer is not None and state not in TIMED:
-            self._timer.cancel()
-            self._timer = None
-        if self._wait is not None and state is not State.WAITING:
-            self._wait.cancel()
-            self._wait = None
-
     # --- Its effects
 
     def _await_owner(self, effect: AwaitOwner) -> None:
         self._wait = self._ask_at_length(effect)
 
     def _extend_timeout(self, effect: ExtendTimeout) -> None:
-        self._send(encode(effect))
+        for message in encode(effect):
+            self._stream.send(message)
 
     def _wait_at_most(self, effect: WaitAtMost) -> None:
         self._start_timer(effect.after_ms, WaitOver())
@@ -209,7 +204,8 @@ class Driver:
         self._observer.settled(effect)
 
     def _answer(self, answer: Answer) -> None:
-        self._send(encode(answer))
+        for message in encode(answer):
+            self._stream.send(message)  # which drops it once the stream is over
         if self._phase is not None and not self._ended:
             phase, self._phase = self._phase, None
             self._observer.answered(phase, self._loop.time() - self._arrived)
@@ -225,11 +221,6 @@ class Driver:
         if self._timer is not None:
             self._timer.cancel()
         self._timer = self._timers.start(after_ms, self._feed, event)
-
-    def _send(self, messages: tuple[bytes, ...]) -> None:
-        if not self._ended:
-            for message in messages:
-                self._stream.send(message)
 
     # --- Store and origin. Calls to them live longer than the stream: nothing after the last answer is safe
     # from cancellation, so nothing of the stream's ends them.

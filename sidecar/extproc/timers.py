@@ -47,37 +47,34 @@ class Timers:
         if queue is None:
             queue = self._queues[after_ms] = _Queue(self.loop)
         timer = Timer(queue, self.loop.time() + after_ms / 1000, told, event)
-        queue.add(timer)
+        queue.waiting[timer] = None
+        if not queue.armed:
+            queue.arm(timer)
         return timer
 
 
 class _Queue:
     """Timers of one delay, the first due first: a dictionary keeps the order of insertion."""
 
-    __slots__ = ("_armed", "_loop", "waiting")
+    __slots__ = ("_loop", "armed", "waiting")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.waiting: dict[Timer, None] = {}
         self._loop = loop
-        self._armed = False
+        self.armed = False
 
-    def add(self, timer: Timer) -> None:
-        self.waiting[timer] = None
-        if not self._armed:
-            self._arm(timer)
-
-    def _arm(self, first: Timer) -> None:
+    def arm(self, first: Timer) -> None:
         """Left armed when `first` is cancelled: it then finds that the one behind is not due, and goes on."""
-        self._armed = True
+        self.armed = True
         self._loop.call_at(first.due, self._fire)
 
     def _fire(self) -> None:
-        self._armed = False
+        self.armed = False
         now = self._loop.time()
         while self.waiting:
             first = next(iter(self.waiting))
             if first.due > now:
-                self._arm(first)
+                self.arm(first)
                 return
             del self.waiting[first]
             first.told(first.event)  # may start and cancel others

@@ -5,6 +5,7 @@ A body counts byte by byte, and is hashed as it passes; or by its meaning, and t
 
 import hashlib
 import hmac
+from functools import cache
 
 from sidecar.idempotency import form, json_text, query
 from sidecar.idempotency.context import Json
@@ -12,12 +13,15 @@ from sidecar.idempotency.fields import first, values
 from sidecar.idempotency.json_body import read_body
 from sidecar.idempotency.policy import BodyMode, FingerprintSpec
 from sidecar.idempotency.request import Request
-from sidecar.idempotency.scope import frame
+from sidecar.idempotency.scope import frame, frames_of
 
 _VERSION = b"idempotency-fingerprint/1"
 
 UNCOMPARABLE = b"uncomparable"
 """Noted in place of a fingerprint where a request was answered before it had ended: nothing equals it."""
+
+
+_BY_MEANING = frozenset({BodyMode.JSON, BodyMode.FORM})
 
 
 class Fingerprinter:
@@ -99,6 +103,8 @@ class Fingerprinter:
 
 def _meaning(spec: FingerprintSpec, request: Request) -> BodyMode | None:
     """In what form the body counts by its meaning; None where its bytes count, or nothing of it."""
+    if spec.body not in _BY_MEANING:
+        return None
     if request.may_be_grpc:  # `application/grpc+json` frames its messages: no document of JSON
         return None
     content_type = first(request.headers, "content-type")
@@ -116,13 +122,18 @@ def _canonical_json(spec: FingerprintSpec, document: Json) -> bytes:
 
 def _head(spec: FingerprintSpec, request: Request) -> bytes:
     """What of the head counts, framed so that no two heads meet by concatenation."""
-    pieces = [request.method.encode("latin-1"), request.path.encode("latin-1")]
+    pieces = [_VERSION, frame(request.method.encode("latin-1"), request.path.encode("latin-1"))]
     if spec.query and request.query is not None:
         if spec.query_order:
-            pieces += (b"?", request.query.encode("latin-1"))
+            pieces.append(frame(b"?", request.query.encode("latin-1")))
         else:
-            pieces += (b"?unordered", query.unordered(request.query))
+            pieces.append(frame(b"?unordered", query.unordered(request.query)))
     for name in spec.headers:
-        found = values(request.headers, name)
-        pieces += (name.encode("latin-1"), b"%d" % len(found), *found)
-    return _VERSION + frame(*pieces)
+        pieces += (_frame_of_name(name), *frames_of(values(request.headers, name)))
+    return b"".join(pieces)
+
+
+@cache
+def _frame_of_name(name: str) -> bytes:
+    """The same in every request; there are as many as policies name."""
+    return frame(name.encode("latin-1"))

@@ -1,11 +1,16 @@
 """What of a response is kept, and how it is given again (CONTRACT §4)."""
 
+from functools import cache
+
 from sidecar.idempotency.body import Body
 from sidecar.idempotency.fields import Fields, end_to_end, first, hop_by_hop, values
 from sidecar.idempotency.record import Record
 
 REPLAYED = "idempotent-replayed"
 """Marks a replay. A first execution never carries it, whatever the upstream says."""
+
+_FOREIGN = (":", "x-envoy-")
+"""What the names begin with that are Envoy's: of pseudo-header fields, and of its own."""
 
 _NEVER_STORED = frozenset({"date", REPLAYED})
 """A replay has its own time, and its own mark."""
@@ -15,18 +20,14 @@ def storable(fields: Fields, excluded: frozenset[str]) -> Fields:
     """The header or trailer fields that are kept: end-to-end, not Envoy's own, not excluded by the policy."""
     if not fields:
         return ()
-    gone = hop_by_hop(fields)
-    return tuple(
-        [
-            field
-            for field in fields
-            if (name := field[0]) not in gone
-            and name not in _NEVER_STORED
-            and name not in excluded
-            and name[:1] != ":"
-            and name[:8] != "x-envoy-"
-        ]
-    )
+    gone = hop_by_hop(fields) | _never_stored(excluded)
+    return tuple([field for field in fields if not ((name := field[0]) in gone or name.startswith(_FOREIGN))])
+
+
+@cache
+def _never_stored(excluded: frozenset[str]) -> frozenset[str]:
+    """What a policy excludes and every one does: the union is made once for each policy."""
+    return _NEVER_STORED | excluded
 
 
 def may_stream(headers: Fields, *, to_call: bool) -> bool:

@@ -21,6 +21,14 @@ def frame(*pieces: bytes) -> bytes:
     return b"".join([part for piece in pieces for part in (_LENGTH(len(piece)), piece)])
 
 
+def frames_of(found: tuple[bytes, ...]) -> tuple[bytes, ...]:
+    """What `frame` makes of the number of the values and of each of them, to be joined with the rest."""
+    if len(found) == 1:  # as nearly always
+        (value,) = found
+        return _ONE, _LENGTH(len(value)), value
+    return (frame(b"%d" % len(found), *found),)
+
+
 _ONE, _KEY = frame(b"1"), frame(b"key")
 
 
@@ -78,11 +86,7 @@ def record_id(parts: tuple[ScopePart, ...], request: Request, key: str, *, in_sh
     """
     framed = [_IN_SHADOW if in_shadow else _VERSION]
     for part in parts:
-        found = part.values(request)
-        if len(found) == 1:
-            framed += (part.frame, _ONE, _LENGTH(len(found[0])), found[0])
-        else:
-            framed += (part.frame, frame(b"%d" % len(found), *found))
+        framed += (part.frame, *frames_of(part.values(request)))
     encoded = key.encode()
     framed += (_KEY, _LENGTH(len(encoded)), encoded)
     return hashlib.sha256(b"".join(framed)).hexdigest()
