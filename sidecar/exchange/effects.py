@@ -9,20 +9,18 @@ from sidecar.idempotency.grpc import GrpcStatus
 from sidecar.idempotency.outcome import Outcome
 from sidecar.idempotency.record import Record
 from sidecar.idempotency.request import Request
-from sidecar.idempotency.value import value
+from sidecar.idempotency.value import Value
 
 # --- Answers. Outside full duplex each of Envoy's messages gets exactly one.
 
 
-@value
-class PassRequest:
+class PassRequest(Value):
     """Forward the request and hear no more of it; `remove` names header fields a client may not set."""
 
     remove: tuple[str, ...] = ()
 
 
-@value
-class PassHeld:
+class PassHeld(Value):
     """Forward a request that was held, head and body, and hear no more of it.
 
     `remove` names header fields a client may not set.
@@ -33,33 +31,28 @@ class PassHeld:
     remove: tuple[str, ...] = ()
 
 
-@value
-class WatchRequest:
+class WatchRequest(Value):
     """Forward the request as it is, and show the rest of it and its response as they pass."""
 
     has_body: bool
 
 
-@value
-class ForwardRequest:
+class ForwardRequest(Value):
     """Forward the request as attempt `attempt`, and show the rest of it and its response as they pass."""
 
     attempt: int
     has_body: bool
 
 
-@value
-class ReadRequestBody:
+class ReadRequestBody(Value):
     """Keep holding the request's head and show its body, which is then not forwarded."""
 
 
-@value
-class HoldRequest:
+class HoldRequest(Value):
     """Keep holding the request's head and show its body, which `ForwardHeld` may forward later."""
 
 
-@value
-class ForwardHeld:
+class ForwardHeld(Value):
     """Forward a request that was held, head and body, as attempt `attempt`, and show its response."""
 
     attempt: int
@@ -67,33 +60,28 @@ class ForwardHeld:
     has_trailers: bool
 
 
-@value
-class ExtendTimeout:
+class ExtendTimeout(Value):
     """Wait up to `timeout_ms` for the answer to the request's head; not an answer itself."""
 
     timeout_ms: int
 
 
-@value
-class PassRequestBody:
+class PassRequestBody(Value):
     """Forward this piece of the request body."""
 
 
-@value
-class EchoRequestBody:
+class EchoRequestBody(Value):
     """Forward a piece of the request body that was handed over (full duplex)."""
 
     data: bytes
     end_of_stream: bool
 
 
-@value
-class PassRequestTrailers:
+class PassRequestTrailers(Value):
     """Forward the request trailers."""
 
 
-@value
-class PassResponseHeaders:
+class PassResponseHeaders(Value):
     """Give the client the head of the response, less the fields named in `remove`.
 
     With `more` the rest of the response is shown as it passes; without, it passes unseen. `advertised` are
@@ -105,26 +93,22 @@ class PassResponseHeaders:
     advertised: Fields = ()
 
 
-@value
-class PassResponseBody:
+class PassResponseBody(Value):
     """Give the client this piece of the response body."""
 
 
-@value
-class EchoResponseBody:
+class EchoResponseBody(Value):
     """Give the client a piece of the response body that was handed over (full duplex)."""
 
     data: bytes
     end_of_stream: bool
 
 
-@value
-class PassResponseTrailers:
+class PassResponseTrailers(Value):
     """Give the client the response trailers."""
 
 
-@value
-class Reply:
+class Reply(Value):
     """Answer the client here and now; nothing goes upstream. `details` shows in Envoy's access log.
 
     `to_call`: what is answered is a gRPC call. With a `grpc_status` it ends in that error, `headers` being
@@ -140,8 +124,7 @@ class Reply:
     grpc_status: GrpcStatus | None = None
 
 
-@value
-class LargeReply:
+class LargeReply(Value):
     """What a client is to be answered with where the body is large; otherwise as `Reply`.
 
     No answer itself: it is given as `BeginReply`, `ReplyPiece`s and `ReplyTrailers`, or as `ReplyAtOnce`.
@@ -155,31 +138,27 @@ class LargeReply:
     to_call: bool = False
 
 
-@value
-class BeginReply:
+class BeginReply(Value):
     """Give the client the head of a large reply; its body follows."""
 
     reply: LargeReply
 
 
-@value
-class ReplyPiece:
+class ReplyPiece(Value):
     """Give the client the next piece of a large reply's body; `ends`: nothing follows, trailers neither."""
 
     data: bytes
     ends: bool
 
 
-@value
-class ReplyTrailers:
+class ReplyTrailers(Value):
     """End a large reply with trailers; `to_call` as for `Reply`."""
 
     fields: Fields
     to_call: bool
 
 
-@value
-class ReplyAtOnce:
+class ReplyAtOnce(Value):
     """Give the client all of a large reply that would lose something if it were streamed."""
 
     reply: LargeReply
@@ -212,38 +191,33 @@ Answer: TypeAlias = (
 # --- Operations of the store. Each comes back as an event.
 
 
-@value
-class TakeClaim:
+class TakeClaim(Value):
     """Ask for the claim; comes back as a `ClaimEvent`."""
 
     wanted: Claim
     unknown: UnknownPolicy
 
 
-@value
-class Renew:
+class Renew(Value):
     """Extend the lease; comes back as `Renewed` or `RenewalFailed`."""
 
     claim: Claim
 
 
-@value
-class Complete:
+class Complete(Value):
     """Keep the record; comes back as `Settled` or `SettlingFailed`."""
 
     claim: Claim
     record: Record
 
 
-@value
-class Release:
+class Release(Value):
     """Drop the claim; comes back as `Settled` or `SettlingFailed`."""
 
     claim: Claim
 
 
-@value
-class MarkUnknown:
+class MarkUnknown(Value):
     """Keep that the outcome is unknown; comes back as `Settled` or `SettlingFailed`."""
 
     claim: Claim
@@ -251,16 +225,14 @@ class MarkUnknown:
     fingerprint: bytes | None
 
 
-@value
-class NoteFingerprint:
+class NoteFingerprint(Value):
     """Keep the fingerprint with the claim in flight; comes back as `Noted` or `NotingFailed`."""
 
     claim: Claim
     fingerprint: bytes
 
 
-@value
-class AwaitOwner:
+class AwaitOwner(Value):
     """Wait for the owner of an id to be done; comes back as `OwnerGone` or `WaitFailed`.
 
     It is called off when the exchange leaves WAITING.
@@ -270,8 +242,7 @@ class AwaitOwner:
     timeout_ms: int
 
 
-@value
-class FetchPiece:
+class FetchPiece(Value):
     """Bring a piece of a large body, once the peer has taken most of what it was sent.
 
     Comes back as `PieceFetched` or `PieceLost`; as nothing where the stream ends before.
@@ -287,8 +258,7 @@ StoreEffect: TypeAlias = TakeClaim | Renew | NoteFingerprint | AwaitOwner | Fetc
 # --- The origin.
 
 
-@value
-class Execute:
+class Execute(Value):
     """Make the call, detached from the client; comes back as `Executed` or `ExecutionFailed`.
 
     `request` has the header fields as they are to be sent, without those about a connection.
@@ -304,8 +274,7 @@ class Execute:
 # --- The stream.
 
 
-@value
-class BreakOff:
+class BreakOff(Value):
     """Fail the stream: the client must not take what it has of a reply for the whole. `detail` says why."""
 
     detail: str
@@ -315,22 +284,19 @@ class BreakOff:
 # the states that have one (`states.TIMED`) stops it.
 
 
-@value
-class RenewLater:
+class RenewLater(Value):
     """Bring `RenewalDue` in `after_ms` milliseconds."""
 
     after_ms: int
 
 
-@value
-class WaitAtMost:
+class WaitAtMost(Value):
     """Bring `WaitOver` in `after_ms` milliseconds."""
 
     after_ms: int
 
 
-@value
-class Count:
+class Count(Value):
     """A request was decided: `result` is a value of CONTRACT §8; `claim_id` is empty without a key."""
 
     policy: str
@@ -339,8 +305,7 @@ class Count:
     request_id: str
 
 
-@value
-class CountOutcome:
+class CountOutcome(Value):
     """An execution ended, and how."""
 
     policy: str

@@ -8,11 +8,10 @@ from sidecar.idempotency.claim import Claimed, Expired, InFlight, Recorded, Unkn
 from sidecar.idempotency.fields import Fields
 from sidecar.idempotency.outcome import Origin
 from sidecar.idempotency.request import Request
-from sidecar.idempotency.value import value
+from sidecar.idempotency.value import Value
 
 
-@value
-class RequestHeaders:
+class RequestHeaders(Value):
     """The head of the request; Envoy holds it until it is answered. `end_of_stream`: it has no body.
 
     `request_duplex` and `response_duplex`: the filter is configured to exchange that body in full duplex.
@@ -24,21 +23,18 @@ class RequestHeaders:
     response_duplex: bool = False
 
 
-@value
-class RequestBody:
+class RequestBody(Value):
     """A piece of the request body, possibly empty; `end_of_stream` marks the last."""
 
     data: bytes
     end_of_stream: bool
 
 
-@value
-class RequestTrailers:
+class RequestTrailers(Value):
     """The request ended with trailers (whose contents do not count)."""
 
 
-@value
-class ResponseHeaders:
+class ResponseHeaders(Value):
     """The head of the response, the upstream's or Envoy's own: `origin` tells which."""
 
     status: int
@@ -47,28 +43,24 @@ class ResponseHeaders:
     end_of_stream: bool
 
 
-@value
-class ResponseBody:
+class ResponseBody(Value):
     """A piece of the response body, possibly empty; `end_of_stream` marks the last."""
 
     data: bytes
     end_of_stream: bool
 
 
-@value
-class ResponseTrailers:
+class ResponseTrailers(Value):
     """The response ended with trailers."""
 
     fields: Fields
 
 
-@value
-class StreamEnded:
+class StreamEnded(Value):
     """Envoy's stream is over, for whatever reason: done, client gone, upstream reset. Nothing can be sent."""
 
 
-@value
-class ClaimFailed:
+class ClaimFailed(Value):
     """The store gave no answer to the claim, which may nevertheless have been taken.
 
     `unavailable` is false where the store answered with something that cannot be read: then nothing is
@@ -80,76 +72,63 @@ class ClaimFailed:
     asked: bool = True
 
 
-@value
-class Settled:
+class Settled(Value):
     """The store answered `Complete`, `Release` or `MarkUnknown`. Not `held`: the claim was no longer ours."""
 
     held: bool
 
 
-@value
-class SettlingFailed:
+class SettlingFailed(Value):
     """The store gave no answer to `Complete`, `Release` or `MarkUnknown`; it may have been done."""
 
 
-@value
-class RenewalDue:
+class RenewalDue(Value):
     """The time asked for by `RenewLater` has passed."""
 
 
-@value
-class Renewed:
+class Renewed(Value):
     """The store answered `Renew`. Not `held`: the claim is no longer ours."""
 
     held: bool
 
 
-@value
-class RenewalFailed:
+class RenewalFailed(Value):
     """The store gave no answer to `Renew`."""
 
 
-@value
-class Noted:
+class Noted(Value):
     """The store answered `NoteFingerprint`. Not `held`: the claim is no longer ours."""
 
     held: bool
 
 
-@value
-class NotingFailed:
+class NotingFailed(Value):
     """The store gave no answer to `NoteFingerprint`; it may have been done."""
 
 
-@value
-class OwnerGone:
+class OwnerGone(Value):
     """The owner of the claim is done, or may be: ask for the claim again."""
 
 
-@value
-class WaitFailed:
+class WaitFailed(Value):
     """The store cannot say when the owner is done."""
 
 
-@value
-class PieceFetched:
+class PieceFetched(Value):
     """The piece that `FetchPiece` asked for."""
 
     data: bytes
 
 
-@value
-class PieceLost:
+class PieceLost(Value):
     """The piece that `FetchPiece` asked for is not to be had: it is gone or damaged, or the store away."""
 
 
-@value
-class WaitOver:
+class WaitOver(Value):
     """The time given to `WaitAtMost` has passed."""
 
 
-@value
-class Executed:
+class Executed(Value):
     """The origin answered a detached execution, to its end.
 
     `body` is None where it was larger than the policy's `max_response_body`: it was read and let go.
@@ -173,8 +152,7 @@ class Failure(Enum):
     """It was sent, and not answered within the policy's deadline."""
 
 
-@value
-class ExecutionFailed:
+class ExecutionFailed(Value):
     """A detached execution has no answer."""
 
     failure: Failure

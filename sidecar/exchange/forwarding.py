@@ -6,7 +6,7 @@ before its last byte goes, so that whoever takes over from this attempt knows wh
 without a noted fingerprint was never forwarded whole.
 """
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from sidecar.exchange.core import AFTER_THE_END, ATTEMPT, INCOMPLETE, NEVER_FORWARDED, SLACK_MS, Effects
 from sidecar.exchange.effects import (

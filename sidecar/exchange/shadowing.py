@@ -5,7 +5,7 @@ that the store does, under ids that no enforced exchange has: it claims, renews 
 Envoy before it asks, and what it keeps of a response is that there was one.
 """
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from sidecar.exchange.capture import Capture
 from sidecar.exchange.core import INCOMPLETE, NEVER_FORWARDED, Effects

@@ -1,1 +1,1 @@
-"""The domain: keys, scopes, fingerprints, outcomes, records. Pure functions and frozen dataclasses."""
+"""The domain: keys, scopes, fingerprints, outcomes, records. Pure functions and immutable values."""

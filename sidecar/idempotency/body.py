@@ -5,7 +5,7 @@ A large body is held once, and given on piece by piece: nothing joins the pieces
 
 from typing import TypeAlias
 
-from sidecar.idempotency.value import value
+from sidecar.idempotency.value import Value
 
 PIECE_BYTES = 256 * 1024
 """The largest body that is kept together with its record, and the size of the pieces of larger ones.
@@ -17,8 +17,7 @@ LARGEST_BODY_BYTES = 64 * 1024 * 1024
 """What `max_response_body` may be set to at most."""
 
 
-@value
-class HeldBody:
+class HeldBody(Value):
     """A large body in memory: whole pieces of `PIECE_BYTES`, then a last one that may be shorter."""
 
     pieces: tuple[bytes, ...]
@@ -34,8 +33,7 @@ class HeldBody:
         return len(self.pieces)
 
 
-@value
-class KeptBody:
+class KeptBody(Value):
     """A large body in the store, to be read piece by piece (`Store.read_piece`).
 
     Attributes:

@@ -1,11 +1,10 @@
 """A claim on a (scope, key), and every answer the store can give to one (DESIGN, "The store port")."""
 
-from dataclasses import field
 from enum import StrEnum
 from typing import TypeAlias
 
 from sidecar.idempotency.record import Record
-from sidecar.idempotency.value import value
+from sidecar.idempotency.value import Value
 
 
 class UnknownPolicy(StrEnum):
@@ -36,8 +35,7 @@ class UnknownReason(StrEnum):
     """A detached execution was not answered within the policy's deadline."""
 
 
-@value
-class Claim:
+class Claim(Value):
     """A claim held, or asked for: the handle of every later store operation.
 
     Attributes:
@@ -61,8 +59,7 @@ class Claim:
         return Claim(self.id, self.owner, attempt, self.lease_ms, self.ttl_ms, self.tombstone_ms)
 
 
-@value
-class Claimed:
+class Claimed(Value):
     """The id is ours to execute.
 
     `taken_over`: an earlier attempt may have executed (`UnknownPolicy.RETRY`), so this one may never release
@@ -75,34 +72,30 @@ class Claimed:
     attempt: int
     fingerprint: bytes | None = None
     taken_over: bool = False
-    expires_ms: int = field(default=0, compare=False)
+    expires_ms: int = 0
 
 
-@value
-class InFlight:
+class InFlight(Value):
     """Somebody else is executing it; their lease has `lease_left_ms` milliseconds left."""
 
     lease_left_ms: int
 
 
-@value
-class Recorded:
+class Recorded(Value):
     """It was executed; this is what came of it. `expires_ms`: until when it is kept, as for `Claimed`."""
 
     record: Record
-    expires_ms: int = field(default=0, compare=False)
+    expires_ms: int = 0
 
 
-@value
-class Unknown:
+class Unknown(Value):
     """Attempt `attempt` may have executed, nobody can say; `reason` tells why."""
 
     attempt: int
     reason: UnknownReason
 
 
-@value
-class Expired:
+class Expired(Value):
     """It was used, its `ttl` has passed, and its tombstone still stands."""
 
 

@@ -1,17 +1,17 @@
 """What Envoy knows of a request beside its head: the route it takes, who sent it, what filters found out."""
 
 from collections.abc import Mapping
-from dataclasses import field
 from typing import TypeAlias
 
-from sidecar.idempotency.value import value
+import msgspec
+
+from sidecar.idempotency.value import Value
 
 Json: TypeAlias = bool | int | float | str | list["Json"] | dict[str, "Json"] | None
 """A JSON value (RFC 8259 §3), as Python has it."""
 
 
-@value
-class Context:
+class Context(Value):
     """What a policy may ask for; Envoy sends only what its configuration was rendered for.
 
     Attributes:
@@ -24,7 +24,7 @@ class Context:
 
     route: str = ""
     peer: tuple[str, str] | None = None
-    metadata: Mapping[str, Mapping[str, Json]] = field(default_factory=dict)
+    metadata: Mapping[str, Mapping[str, Json]] = msgspec.field(default_factory=dict)
 
 
 NOTHING_KNOWN = Context()

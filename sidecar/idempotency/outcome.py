@@ -1,11 +1,12 @@
 """How an exchange ended, and what that means for the key (CONTRACT §5)."""
 
 from collections.abc import Mapping
-from dataclasses import field
 from enum import StrEnum
 
+import msgspec
+
 from sidecar.idempotency.grpc import GrpcStatus
-from sidecar.idempotency.value import value
+from sidecar.idempotency.value import Value
 
 
 class Outcome(StrEnum):
@@ -40,15 +41,14 @@ _BY_GRPC_STATUS: Mapping[GrpcStatus, Outcome] = {
 }
 
 
-@value
-class OutcomeRules:
+class OutcomeRules(Value):
     """The table for the upstream's own answers, with a policy's overrides.
 
     `overrides` has a status ("503"), a class ("5xx") or a gRPC status ("grpc:UNAVAILABLE") as its key; the
     status wins over the class, and each over the table.
     """
 
-    overrides: Mapping[str, Outcome] = field(default_factory=dict)
+    overrides: Mapping[str, Outcome] = msgspec.field(default_factory=dict)
 
     def of_status(self, status: int) -> Outcome:
         """What an answer with this status means."""
@@ -62,8 +62,7 @@ class OutcomeRules:
         return self.overrides.get(f"grpc:{status.name}") or _BY_GRPC_STATUS.get(status, Outcome.RECORD)
 
 
-@value
-class Origin:
+class Origin(Value):
     """What Envoy says of where a response came from (its attributes; all None where it says nothing).
 
     Attributes:
@@ -95,8 +94,7 @@ _CONNECTION_TERMINATION = 1 << 6  # UC
 _MAY_HAVE_BEEN_SENT = _REQUEST_TIMEOUT | _LOCAL_RESET | _REMOTE_RESET | _CONNECTION_TERMINATION
 
 
-@value
-class Verdict:
+class Verdict(Value):
     """An outcome and, for metrics and logs, the reason.
 
     As `judge` and `judge_call` give it: `status`, `status-only`, `grpc-status`, `envoy-never-sent`,

@@ -2,11 +2,10 @@
 
 from sidecar.idempotency.body import Body
 from sidecar.idempotency.fields import Fields
-from sidecar.idempotency.value import value
+from sidecar.idempotency.value import Value
 
 
-@value
-class Record:
+class Record(Value):
     """The response of the one execution, as it will be replayed.
 
     Attributes:

@@ -3,11 +3,10 @@
 from sidecar.idempotency.context import NOTHING_KNOWN, Context
 from sidecar.idempotency.fields import Fields, first
 from sidecar.idempotency.grpc import is_grpc, may_be_grpc
-from sidecar.idempotency.value import value
+from sidecar.idempotency.value import Value
 
 
-@value
-class Request:
+class Request(Value):
     """Method, authority, path, query and header fields.
 
     `path` is without its query, `query` without its `?` and None where the target has none; text is

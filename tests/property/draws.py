@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 
 from hypothesis import strategies as st
+from msgspec import structs
 
 from sidecar.exchange.events import (
     Claimed,
@@ -136,7 +137,7 @@ _PLAIN_REQUESTS = st.builds(
 def _configured(sent: Sent, modes: tuple[bool, bool]) -> Sent:
     """The same through a filter that is configured to exchange the request's, or the response's, body so."""
     request, response = modes
-    return Sent(replace(sent.begun, request_duplex=request, response_duplex=response), sent.rest)
+    return Sent(structs.replace(sent.begun, request_duplex=request, response_duplex=response), sent.rest)
 
 
 _MODES = st.sampled_from([*[(False, False)] * 3, (True, True), (True, False)])

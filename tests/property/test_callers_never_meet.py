@@ -1,9 +1,8 @@
 """Two callers with one key have one id only where they are equal in every part of the scope (G4)."""
 
-from dataclasses import replace
-
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from sidecar.idempotency.context import Context, Json
 from sidecar.idempotency.identity import JWT_NAMESPACE

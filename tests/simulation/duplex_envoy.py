@@ -3,7 +3,7 @@
 It hands bodies over without waiting for any answer, takes no override, and sends on what it is given back.
 """
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from sidecar.exchange.effects import (
     EchoRequestBody,

@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+from msgspec import structs
+
 from sidecar.exchange.call import Call
 from sidecar.exchange.core import ATTEMPT, Effects
 from sidecar.exchange.duplex import Early
@@ -89,7 +91,7 @@ class NeverComparesTakeovers(Exchange):
     """An attempt is taken over whatever the payload."""
 
     def begin(self, event: Claimed) -> Effects:
-        return super().begin(replace(event, fingerprint=None))
+        return super().begin(structs.replace(event, fingerprint=None))
 
 
 class ReleasesTakeovers(Exchange):
@@ -142,7 +144,7 @@ class TakesOverBlindly(Exchange):
 
     def begin(self, event: Claimed) -> Effects:
         blind = event.fingerprint == UNCOMPARABLE
-        return super().begin(replace(event, fingerprint=None) if blind else event)
+        return super().begin(structs.replace(event, fingerprint=None) if blind else event)
 
 
 class WaitsForTheEnd(Exchange):
@@ -190,7 +192,7 @@ class LosesTrailers(Exchange):
     """The trailers of a response are not kept."""
 
     def capture_trailers(self, event: ResponseTrailers) -> Effects:
-        return super().capture_trailers(replace(event, fields=()))
+        return super().capture_trailers(structs.replace(event, fields=()))
 
 
 class BelievesTheHead(Exchange):
@@ -257,10 +259,11 @@ class ShowsForgeries(Exchange):
     def judge_response(self, event: ResponseHeaders) -> Effects:
         effects = super().judge_response(event)
         self._held = [
-            replace(held, remove=()) if isinstance(held, PassResponseHeaders) else held for held in self._held
+            structs.replace(held, remove=()) if isinstance(held, PassResponseHeaders) else held
+            for held in self._held
         ]
         return tuple(
-            replace(effect, remove=()) if isinstance(effect, PassResponseHeaders) else effect
+            structs.replace(effect, remove=()) if isinstance(effect, PassResponseHeaders) else effect
             for effect in effects
         )
 

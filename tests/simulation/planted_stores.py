@@ -3,6 +3,8 @@
 from collections.abc import Generator
 from dataclasses import replace
 
+from msgspec import structs
+
 from sidecar.idempotency.claim import (
     Claim,
     Claimed,
@@ -100,7 +102,7 @@ class ForgetsTombstones(MemoryStore):
     """Once its `ttl` is over, nothing is known of an id."""
 
     def _keep(self, claim: Claim, entry: memory._Entry, now: int) -> None:
-        super()._keep(replace(claim, tombstone_ms=0), entry, now)
+        super()._keep(structs.replace(claim, tombstone_ms=0), entry, now)
 
 
 class ForgetsWhatWasNoted(MemoryStore):

@@ -1,32 +1,32 @@
 """A trace in lines that a person reads: what happened to whom, and what came of it."""
 
 import json
-from dataclasses import fields
 
 from sidecar.exchange.effects import Count, CountOutcome, Reply
+from sidecar.idempotency.value import Value
 from tests.simulation.plan import CallScript, Plan
 
 _SHOWN = (bool, int, str)
 _UNSAID = frozenset({"claim_id", "after_ms", "policy", "lease_left_ms", "wanted"})
 
 
-def brief(thing: object) -> str:
+def brief(thing: Value) -> str:
     """An event or an effect in a few words."""
     if isinstance(thing, Reply):
         return f"Reply {thing.status} {_said(thing)}"
     said = [type(thing).__name__]
-    for field in fields(thing):  # type: ignore[arg-type] # events and effects are dataclasses
-        value = getattr(thing, field.name)
-        if field.name == "data":
+    for name in thing.__struct_fields__:
+        value = getattr(thing, name)
+        if name == "data":
             said.append(repr(bytes(value)))
         elif isinstance(value, bool):
-            said.append(field.name if value else f"not {field.name}")
-        elif isinstance(value, _SHOWN) and field.name not in _UNSAID:
+            said.append(name if value else f"not {name}")
+        elif isinstance(value, _SHOWN) and name not in _UNSAID:
             said.append(str(value))
     return " ".join(said)
 
 
-def briefly(effects: tuple[object, ...]) -> str:
+def briefly(effects: tuple[Value, ...]) -> str:
     """Effects, in order, without what is only counted."""
     return (
         ", ".join(brief(effect) for effect in effects if not isinstance(effect, Count | CountOutcome)) or "-"

@@ -2,9 +2,9 @@
 
 import asyncio
 import time
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from sidecar.idempotency.claim import (
     Claimed,
@@ -26,6 +26,7 @@ from tests.store.store_scenes import (
     SHORT,
     WRITES,
     Clock,
+    ask,
     both_policies,
     outlive,
     take,
@@ -44,7 +45,7 @@ class ClaimingContract:
     # claim
 
     async def test_an_absent_id_is_claimed_as_the_first_attempt(self, store: Store) -> None:
-        assert await store.claim(wanted("a"), HOLD) == Claimed(1, None)
+        assert await ask(store, wanted("a"), HOLD) == Claimed(1, None)
 
     async def test_a_claim_and_a_record_tell_when_their_ttl_ends(self, store: Store) -> None:
         before = time.time() * 1000
@@ -59,7 +60,7 @@ class ClaimingContract:
 
     async def test_ids_are_independent(self, store: Store) -> None:
         await take(store, wanted("a", "one"))
-        assert await store.claim(wanted("b", "two"), HOLD) == Claimed(1)
+        assert await ask(store, wanted("b", "two"), HOLD) == Claimed(1)
 
     @both_policies
     async def test_a_second_owner_is_told_how_long_the_lease_lasts(
@@ -74,7 +75,7 @@ class ClaimingContract:
         self, store: Store
     ) -> None:
         await take(store, wanted("a", lease_ms=60_000))
-        assert await store.claim(wanted("a", lease_ms=120_000), HOLD) == Claimed(1)
+        assert await ask(store, wanted("a", lease_ms=120_000), HOLD) == Claimed(1)
         result = await store.claim(wanted("b"), HOLD)
         assert isinstance(result, InFlight)
         assert result.lease_left_ms > 60_000
@@ -82,14 +83,14 @@ class ClaimingContract:
     async def test_a_repeated_takeover_answers_with_the_earlier_fingerprint_again(self, store: Store) -> None:
         first = await take(store, wanted("a"))
         await store.mark_unknown(first, UnknownReason.UPSTREAM_STATUS, FINGERPRINT)
-        answers = [await store.claim(wanted("b"), RETRY) for _ in range(2)]
+        answers = [await ask(store, wanted("b"), RETRY) for _ in range(2)]
         assert answers == [Claimed(2, FINGERPRINT, taken_over=True)] * 2
 
     @both_policies
     async def test_a_recorded_id_answers_with_its_record(self, store: Store, policy: UnknownPolicy) -> None:
         await store.complete(await take(store, wanted("a")), RECORD)
-        assert await store.claim(wanted("b"), policy) == Recorded(RECORD)
-        assert await store.claim(wanted("a"), policy) == Recorded(RECORD)
+        assert await ask(store, wanted("b"), policy) == Recorded(RECORD)
+        assert await ask(store, wanted("a"), policy) == Recorded(RECORD)
 
     @pytest.mark.parametrize("reason", list(UnknownReason))
     async def test_an_unknown_outcome_is_held_with_its_reason(
@@ -100,7 +101,7 @@ class ClaimingContract:
 
     async def test_an_unknown_outcome_is_taken_over_with_its_fingerprint(self, store: Store) -> None:
         await store.mark_unknown(await take(store, wanted("a")), UnknownReason.ENVOY_REPLY, FINGERPRINT)
-        assert await store.claim(wanted("b"), RETRY) == Claimed(2, FINGERPRINT, taken_over=True)
+        assert await ask(store, wanted("b"), RETRY) == Claimed(2, FINGERPRINT, taken_over=True)
         assert isinstance(await store.claim(wanted("c"), RETRY), InFlight)
 
     async def test_a_lease_that_ran_out_is_read_as_unknown(self, store: Store, clock: Clock) -> None:
@@ -111,18 +112,18 @@ class ClaimingContract:
     async def test_a_lease_that_ran_out_is_taken_over(self, store: Store, clock: Clock) -> None:
         first = await take_lapsed(store, clock, "a")
         await store.note_fingerprint(first, FINGERPRINT)
-        assert await store.claim(wanted("b"), RETRY) == Claimed(2, FINGERPRINT, taken_over=True)
+        assert await ask(store, wanted("b"), RETRY) == Claimed(2, FINGERPRINT, taken_over=True)
 
     async def test_the_earlier_fingerprint_outlives_a_second_takeover(self, store: Store) -> None:
         await store.mark_unknown(await take(store, wanted("a")), UnknownReason.ENVOY_REPLY, FINGERPRINT)
         second = await take(store, wanted("b"), RETRY)
         await store.mark_unknown(second, UnknownReason.ENVOY_REPLY, None)
-        assert await store.claim(wanted("c"), RETRY) == Claimed(3, FINGERPRINT, taken_over=True)
+        assert await ask(store, wanted("c"), RETRY) == Claimed(3, FINGERPRINT, taken_over=True)
 
     async def test_an_id_is_absent_again_after_its_ttl(self, store: Store, clock: Clock) -> None:
         await take(store, wanted("a", ttl_ms=SHORT))
         await clock.advance(SHORT + 1)
-        assert await store.claim(wanted("b"), HOLD) == Claimed(1)
+        assert await ask(store, wanted("b"), HOLD) == Claimed(1)
 
     async def test_of_64_simultaneous_claims_exactly_one_wins(self, store: Store) -> None:
         owners = [f"owner-{number}" for number in range(64)]
@@ -133,30 +134,30 @@ class ClaimingContract:
     async def test_of_64_simultaneous_takeovers_exactly_one_wins(self, store: Store) -> None:
         await store.mark_unknown(await take(store, wanted("a")), UnknownReason.ENVOY_REPLY, None)
         owners = [f"owner-{number}" for number in range(64)]
-        results = await asyncio.gather(*(store.claim(wanted(owner), RETRY) for owner in owners))
+        results = await asyncio.gather(*(ask(store, wanted(owner), RETRY) for owner in owners))
         assert [result for result in results if isinstance(result, Claimed)] == [Claimed(2, taken_over=True)]
 
     # a claim that takes over
 
     async def test_a_takeover_is_told_to_everybody_after_it(self, store: Store) -> None:
         second = await take_over(store)
-        assert await store.claim(wanted("b"), RETRY) == Claimed(2, FINGERPRINT, taken_over=True)
+        assert await ask(store, wanted("b"), RETRY) == Claimed(2, FINGERPRINT, taken_over=True)
         assert await store.renew(second) is True
         await store.note_fingerprint(second, FINGERPRINT)
-        assert await store.claim(wanted("b"), HOLD) == Claimed(2, FINGERPRINT, taken_over=True)
+        assert await ask(store, wanted("b"), HOLD) == Claimed(2, FINGERPRINT, taken_over=True)
         await store.mark_unknown(second, UnknownReason.EARLIER_ATTEMPT, None)
-        assert await store.claim(wanted("c"), RETRY) == Claimed(3, FINGERPRINT, taken_over=True)
+        assert await ask(store, wanted("c"), RETRY) == Claimed(3, FINGERPRINT, taken_over=True)
 
     async def test_an_attempt_after_a_release_took_nothing_over(self, store: Store) -> None:
         await store.release(await take(store, wanted("a")))
-        assert await store.claim(wanted("b"), RETRY) == Claimed(2, None, taken_over=False)
-        assert await store.claim(wanted("b"), RETRY) == Claimed(2, None, taken_over=False)
+        assert await ask(store, wanted("b"), RETRY) == Claimed(2, None, taken_over=False)
+        assert await ask(store, wanted("b"), RETRY) == Claimed(2, None, taken_over=False)
 
     async def test_its_own_lapsed_attempt_is_taken_over_like_any_other(
         self, store: Store, clock: Clock
     ) -> None:
         await take_lapsed(store, clock, "a")
-        assert await store.claim(wanted("a"), RETRY) == Claimed(2, None, taken_over=True)
+        assert await ask(store, wanted("a"), RETRY) == Claimed(2, None, taken_over=True)
 
     # a claim past the ttl
 
@@ -196,7 +197,7 @@ class ClaimingContract:
         await take(store, wanted("a", ttl_ms=SHORT, tombstone_ms=LONG))
         await outlive(clock)
         assert isinstance(await store.claim(wanted("b"), RETRY), InFlight)
-        assert await store.claim(wanted("a"), HOLD) == Claimed(1)
+        assert await ask(store, wanted("a"), HOLD) == Claimed(1)
 
     @pytest.mark.parametrize("settle", ["take", "complete", "mark_unknown"])
     async def test_an_id_is_absent_again_after_its_tombstone(
@@ -206,12 +207,12 @@ class ClaimingContract:
         if settle != "take":
             await WRITES[settle](store, claim)
         await clock.advance(2 * SHORT + 1)
-        assert await store.claim(wanted("b"), HOLD) == Claimed(1)
+        assert await ask(store, wanted("b"), HOLD) == Claimed(1)
 
     async def test_a_released_id_leaves_no_tombstone(self, store: Store, clock: Clock) -> None:
         await store.release(await take(store, wanted("a", ttl_ms=SHORT, tombstone_ms=LONG)))
         await outlive(clock)
-        assert await store.claim(wanted("b"), HOLD) == Claimed(1)
+        assert await ask(store, wanted("b"), HOLD) == Claimed(1)
 
     @pytest.mark.parametrize("write", ["renew", "note_fingerprint", "mark_unknown"])
     async def test_the_owner_in_flight_begins_the_ttl_anew_past_its_end(
@@ -228,4 +229,4 @@ class ClaimingContract:
         await store.mark_unknown(claim, UnknownReason.ENVOY_REPLY, None)
         await outlive(clock)
         assert await store.complete(replace(claim, ttl_ms=LONG), RECORD) is True
-        assert await store.claim(wanted("b"), HOLD) == Recorded(RECORD)
+        assert await ask(store, wanted("b"), HOLD) == Recorded(RECORD)

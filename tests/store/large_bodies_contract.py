@@ -1,8 +1,7 @@
 """Records whose bodies are large: written in pieces, there as a whole or not at all."""
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from sidecar.idempotency.body import PIECE_BYTES, HeldBody
 from sidecar.idempotency.claim import Claimed, InFlight, UnknownReason
@@ -17,6 +16,7 @@ from tests.store.store_scenes import (
     RETRY,
     SHORT,
     Clock,
+    ask,
     take,
     take_lapsed,
     take_over,
@@ -71,7 +71,7 @@ class LargeBodiesContract:
         claim = await take(store, wanted("a"))
         await store.release(claim)
         assert await store.complete(claim, LARGE_RECORD) is False
-        assert await store.claim(wanted("b"), HOLD) == Claimed(2)
+        assert await ask(store, wanted("b"), HOLD) == Claimed(2)
 
     async def test_a_large_record_is_forgotten_after_its_ttl_and_the_id_is_free(
         self, store: Store, clock: Clock

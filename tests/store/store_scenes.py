@@ -2,11 +2,11 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from random import Random
-from typing import Protocol, TypeAlias
+from typing import Protocol, TypeAlias, TypeVar
 
 import pytest
+from msgspec.structs import replace
 
 from sidecar.idempotency.body import PIECE_BYTES, HeldBody, KeptBody
 from sidecar.idempotency.claim import (
@@ -46,6 +46,7 @@ OTHER_LARGE_RECORD = replace(
 )
 FINGERPRINT, OTHER_FINGERPRINT = b"\x00f" * 16, b"\xffg" * 16
 
+Answer = TypeVar("Answer")
 Write: TypeAlias = Callable[[Store, Claim], Awaitable[bool]]
 
 WRITES: dict[str, Write] = {
@@ -78,6 +79,16 @@ async def take(store: Store, claim: Claim, policy: UnknownPolicy = HOLD) -> Clai
     result = await store.claim(claim, policy)
     assert isinstance(result, Claimed), result
     return replace(claim, attempt=result.attempt)
+
+
+def undated(answer: Answer) -> Answer:
+    """An answer as it can be compared: until when it is kept, no test knows to the millisecond."""
+    return replace(answer, expires_ms=0) if isinstance(answer, Claimed | Recorded) else answer
+
+
+async def ask(store: Store, claim: Claim, policy: UnknownPolicy) -> ClaimResult:
+    """What a claim is answered with, undated."""
+    return undated(await store.claim(claim, policy))
 
 
 async def whole(store: Store, result: ClaimResult) -> Record:

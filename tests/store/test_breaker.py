@@ -2,9 +2,10 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import pytest
+from msgspec.structs import replace
 
 from sidecar.idempotency.body import KeptBody
 from sidecar.idempotency.claim import Claim, ClaimResult, UnknownPolicy, UnknownReason

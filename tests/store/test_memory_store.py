@@ -15,6 +15,7 @@ from tests.store.store_scenes import (
     RECORD,
     SHORT,
     SOON_S,
+    ask,
     take,
     under_way,
     wanted,
@@ -81,7 +82,7 @@ async def test_an_expired_entry_that_is_not_cleared_away_yet_is_absent_all_the_s
     for number in range(3 * SWEEP_LIMIT):
         await take(store, wanted("a", f"id-{number:02}", ttl_ms=SHORT))
     await clock.advance(SHORT)
-    assert await store.claim(wanted("b", f"id-{3 * SWEEP_LIMIT - 1:02}"), HOLD) == Claimed(1)
+    assert await ask(store, wanted("b", f"id-{3 * SWEEP_LIMIT - 1:02}"), HOLD) == Claimed(1)
 
 
 async def test_a_claim_renewed_for_ever_is_queued_once(store: MemoryStore, clock: VirtualClock) -> None:
@@ -92,14 +93,14 @@ async def test_a_claim_renewed_for_ever_is_queued_once(store: MemoryStore, clock
     assert len(store._due) == 1
     await store.complete(claim, RECORD)
     await clock.advance(100)
-    assert await store.claim(wanted("b"), HOLD) == Claimed(1)
+    assert await ask(store, wanted("b"), HOLD) == Claimed(1)
 
 
 async def test_a_shorter_ttl_than_before_is_kept_to(store: MemoryStore, clock: VirtualClock) -> None:
     await take(store, wanted("a", ttl_ms=LONG))
     await take(store, wanted("a", ttl_ms=SHORT))
     await clock.advance(SHORT)
-    assert await store.claim(wanted("b"), HOLD) == Claimed(1)
+    assert await ask(store, wanted("b"), HOLD) == Claimed(1)
 
 
 async def test_no_operation_gives_way_to_another(store: MemoryStore) -> None:
@@ -146,6 +147,6 @@ async def test_a_large_record_is_handed_out_with_its_body_and_has_no_pieces_to_r
     store: MemoryStore,
 ) -> None:
     await store.complete(await take(store, wanted("a")), LARGE_RECORD)
-    assert await store.claim(wanted("b"), HOLD) == Recorded(LARGE_RECORD)
+    assert await ask(store, wanted("b"), HOLD) == Recorded(LARGE_RECORD)
     with pytest.raises(StoreCorruptError, match="keeps no bodies in pieces"):
         await store.read_piece(KeptBody("id", "a", 6, 4, (1, 2), compressed=False), 0)

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
+from msgspec import structs
 
 from sidecar.idempotency.body import PIECE_BYTES, Body, HeldBody
 from sidecar.idempotency.claim import (
@@ -27,7 +28,7 @@ from sidecar.store.redis.store import RedisStore
 from tests.stack.valkey import Server
 from tests.store.model import Model
 from tests.store.redis_entries import change, command, key
-from tests.store.store_scenes import whole
+from tests.store.store_scenes import undated, whole
 
 T = TypeVar("T")
 
@@ -84,7 +85,7 @@ class Histories(RuleBasedStateMachine):
 
     @rule(data=st.data(), id_=IDS, owner=OWNERS, policy=POLICIES)
     def claim(self, data: st.DataObject, id_: str, owner: str, policy: UnknownPolicy) -> None:
-        result = self.perform("claim", replace(self.handle(data, id_, owner), attempt=0), policy)
+        result = self.perform("claim", structs.replace(self.handle(data, id_, owner), attempt=0), policy)
         if isinstance(result, Claimed):
             self.granted[id_, owner] = result.attempt
 
@@ -134,7 +135,7 @@ class MemoryAgainstModel(Histories):
 
     def perform(self, operation: str, *arguments: Any) -> bool | ClaimResult:
         expected: bool | ClaimResult = getattr(self.model, operation)(*arguments)
-        assert finished(getattr(self.store, operation)(*arguments)) == expected
+        assert undated(finished(getattr(self.store, operation)(*arguments))) == expected
         return expected
 
     @rule(ms=st.integers(1, 15))
@@ -163,7 +164,7 @@ class RedisAgainstMemory(Histories):
 
     def perform(self, operation: str, *arguments: Any) -> bool | ClaimResult:
         expected: bool | ClaimResult = getattr(self.model, operation)(*arguments)
-        assert finished(getattr(self.memory, operation)(*arguments)) == expected
+        assert undated(finished(getattr(self.memory, operation)(*arguments))) == expected
         answer = self.runner.run(getattr(self.redis, operation)(*arguments))
         if isinstance(expected, InFlight):  # the server's own clock runs on
             assert isinstance(answer, InFlight)
@@ -171,7 +172,7 @@ class RedisAgainstMemory(Histories):
         elif isinstance(answer, Recorded):
             assert Recorded(self.runner.run(whole(self.redis, answer))) == expected
         else:
-            assert answer == expected
+            assert undated(answer) == expected
         return expected
 
     def lose(self, id_: str) -> None:

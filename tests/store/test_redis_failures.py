@@ -7,10 +7,10 @@ import signal
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from sidecar.idempotency.claim import Claimed, Recorded
 from sidecar.store.port import StoreUnavailableError
@@ -26,6 +26,7 @@ from tests.store.store_scenes import (
     RECORD,
     WRITES,
     Write,
+    ask,
     every_write,
     take,
     under_way,
@@ -81,7 +82,7 @@ async def record_numbered(store: RedisStore, numbers: range) -> None:
 
 async def answer_numbered(store: RedisStore, number: int) -> None:
     """Ask for `id-N` and check that the answer is N's."""
-    result = await store.claim(wanted("b", f"id-{number}"), HOLD)
+    result = await ask(store, wanted("b", f"id-{number}"), HOLD)
     assert result == Recorded(replace(RECORD, body=str(number).encode()))
 
 
@@ -165,7 +166,7 @@ async def test_a_claim_whose_answer_was_lost_may_be_repeated(server: Server) -> 
         await store.ping()
         with frozen(server, store), pytest.raises(StoreUnavailableError):
             await store.claim(wanted("a"), HOLD)
-        assert await store.claim(wanted("a"), HOLD) == Claimed(1)
+        assert await ask(store, wanted("a"), HOLD) == Claimed(1)
 
 
 # A server that went away
@@ -187,7 +188,7 @@ async def test_a_restarted_server_is_used_again_without_a_failed_operation(tmp_p
         with pytest.raises(StoreUnavailableError):
             await store.ping()
         with start_valkey(tmp_path, port=port):
-            assert await store.claim(wanted("b", "id-0"), HOLD) == Claimed(1)
+            assert await ask(store, wanted("b", "id-0"), HOLD) == Claimed(1)
 
 
 async def test_connections_that_the_server_closed_are_replaced(server: Server) -> None:

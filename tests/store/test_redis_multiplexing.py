@@ -21,7 +21,7 @@ from tests.stack.certificates import Authority
 from tests.stack.valkey import Server, start_valkey
 from tests.store.redis_entries import command
 from tests.store.redis_links import Silence, proxied, scripted_server
-from tests.store.store_scenes import HOLD, RECORD, SOON_S, take, wanted
+from tests.store.store_scenes import HOLD, RECORD, SOON_S, ask, take, wanted
 
 SLOW_LUA = """
 local until_s = os.clock() + tonumber(ARGV[1]) / 1000
@@ -49,7 +49,7 @@ async def opened(url: str, *, timeout_ms: int = 10_000) -> AsyncIterator[RedisSt
 
 async def claim_many(store: RedisStore, number: int = 64, *, owner: str = "a") -> list[object]:
     """Claim as many ids at once, and what came of each."""
-    claims = (store.claim(wanted(owner, f"{owner}-{n}"), HOLD) for n in range(number))
+    claims = (ask(store, wanted(owner, f"{owner}-{n}"), HOLD) for n in range(number))
     return list(await asyncio.gather(*claims, return_exceptions=True))
 
 
@@ -96,7 +96,7 @@ async def test_a_server_with_tls_is_spoken_to_as_any_other(valkey: Server, tmp_p
             assert await claim_many(store) == [Claimed(1)] * 64
             claim = await take(store, wanted("a"))
             await store.complete(claim, RECORD)
-            assert await store.claim(wanted("b"), HOLD) == Recorded(RECORD)
+            assert await ask(store, wanted("b"), HOLD) == Recorded(RECORD)
             assert proxy.accepted == 1
         async with opened(f"rediss://127.0.0.1:{port}/0") as doubting:
             (message,) = told(await claim_many(doubting, 3))
@@ -136,13 +136,13 @@ async def test_a_command_sent_before_another_was_given_up_may_still_be_answered(
         try:
             given_up = asyncio.create_task(store.ping())
             await asyncio.sleep(0.6)
-            behind = asyncio.create_task(store.claim(wanted("a"), HOLD))
+            behind = asyncio.create_task(ask(store, wanted("a"), HOLD))
             with pytest.raises(StoreUnavailableError, match="no answer within 1200 ms"):
                 await given_up
         finally:
             os.kill(own.pid, signal.SIGCONT)
         assert await behind == Claimed(1)
-        assert await store.claim(wanted("a"), HOLD) == Claimed(1)
+        assert await ask(store, wanted("a"), HOLD) == Claimed(1)
         assert [pipeline.accepting for pipeline in store._commands._pipelines] == [True]
 
 
@@ -172,7 +172,7 @@ async def test_whoever_has_time_left_when_an_opening_took_too_long_is_served_by_
         began = time.monotonic()
         first = asyncio.create_task(store.claim(wanted("a", "first"), HOLD))
         await asyncio.sleep(0.4)
-        second = asyncio.create_task(store.claim(wanted("a", "second"), HOLD))
+        second = asyncio.create_task(ask(store, wanted("a", "second"), HOLD))
         proxy.heal()
         with pytest.raises(StoreUnavailableError, match="no answer within 600 ms"):
             await first

@@ -3,10 +3,10 @@
 import asyncio
 import uuid
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 from redis.crc import key_slot
 
 from sidecar.idempotency.body import LARGEST_BODY_BYTES, PIECE_BYTES, HeldBody, KeptBody
@@ -24,6 +24,7 @@ from tests.store.store_scenes import (
     LONG,
     OTHER_LARGE_RECORD,
     RETRY,
+    ask,
     take,
     take_over,
     wanted,
@@ -305,7 +306,7 @@ async def test_an_operation_that_is_cancelled_leaves_the_connection_in_step(stor
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
 
-    assert await store.claim(wanted("x", "another"), HOLD) == Claimed(1)
+    assert await ask(store, wanted("x", "another"), HOLD) == Claimed(1)
     assert await store.complete(claim, OTHER_LARGE_RECORD) is True
     assert await whole(store, await store.claim(wanted("b"), HOLD)) == OTHER_LARGE_RECORD
 

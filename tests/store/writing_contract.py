@@ -1,8 +1,7 @@
 """What every write keeps to; renewing a lease and noting a fingerprint."""
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from sidecar.idempotency.claim import (
     Claimed,
@@ -22,6 +21,7 @@ from tests.store.store_scenes import (
     WRITES,
     Clock,
     Write,
+    ask,
     every_write,
     take,
     take_lapsed,
@@ -41,22 +41,22 @@ class WritingContract:
         paused = await take_lapsed(store, clock, "a")
         newer = await take(store, wanted("b"), RETRY)
         assert await write(store, paused) is False
-        assert await store.claim(wanted("b"), HOLD) == Claimed(2, taken_over=True)
+        assert await ask(store, wanted("b"), HOLD) == Claimed(2, taken_over=True)
         await store.complete(newer, RECORD)
         assert await write(store, paused) is False
-        assert await store.claim(wanted("c"), HOLD) == Recorded(RECORD)
+        assert await ask(store, wanted("c"), HOLD) == Recorded(RECORD)
 
     @every_write
     async def test_a_stranger_cannot_write_to_an_unknown_outcome(self, store: Store, write: Write) -> None:
         await store.mark_unknown(await take(store, wanted("a")), UnknownReason.ENVOY_REPLY, FINGERPRINT)
         assert await write(store, replace(wanted("b"), attempt=1)) is False
-        assert await store.claim(wanted("c"), RETRY) == Claimed(2, FINGERPRINT, taken_over=True)
+        assert await ask(store, wanted("c"), RETRY) == Claimed(2, FINGERPRINT, taken_over=True)
 
     @every_write
     async def test_a_stranger_cannot_write_to_a_released_id(self, store: Store, write: Write) -> None:
         await store.release(await take(store, wanted("a")))
         assert await write(store, replace(wanted("b"), attempt=1)) is False
-        assert await store.claim(wanted("c"), HOLD) == Claimed(2)
+        assert await ask(store, wanted("c"), HOLD) == Claimed(2)
 
     @every_write
     async def test_what_is_written_is_kept_for_the_ttl_from_that_moment(
@@ -65,7 +65,7 @@ class WritingContract:
         claim = await take(store, wanted("a"))
         assert await write(store, replace(claim, ttl_ms=SHORT)) is True
         await clock.advance(SHORT + 1)
-        assert await store.claim(wanted("b"), HOLD) == Claimed(1)
+        assert await ask(store, wanted("b"), HOLD) == Claimed(1)
 
     # renew
 
@@ -86,12 +86,12 @@ class WritingContract:
         await store.note_fingerprint(claim, FINGERPRINT)
         assert await store.renew(claim) is True
         await clock.advance(SHORT + 1)
-        assert await store.claim(wanted("b"), RETRY) == Claimed(2, FINGERPRINT, taken_over=True)
+        assert await ask(store, wanted("b"), RETRY) == Claimed(2, FINGERPRINT, taken_over=True)
 
     async def test_renewing_a_lost_claim_puts_it_back(self, store: Store) -> None:
         assert await store.renew(replace(wanted("a"), attempt=3)) is True
         assert isinstance(await store.claim(wanted("b"), RETRY), InFlight)
-        assert await store.claim(wanted("a"), HOLD) == Claimed(3)
+        assert await ask(store, wanted("a"), HOLD) == Claimed(3)
 
     @pytest.mark.parametrize("settle", ["complete", "release", "mark_unknown"])
     async def test_a_settled_claim_is_neither_renewed_nor_noted(self, store: Store, settle: str) -> None:
@@ -113,4 +113,4 @@ class WritingContract:
         assert await store.note_fingerprint(claim, FINGERPRINT) is True
         assert isinstance(await store.claim(wanted("b"), RETRY), InFlight)
         await store.mark_unknown(claim, UnknownReason.ENVOY_REPLY, None)
-        assert await store.claim(wanted("b"), RETRY) == Claimed(3, FINGERPRINT, taken_over=True)
+        assert await ask(store, wanted("b"), RETRY) == Claimed(3, FINGERPRINT, taken_over=True)

@@ -1,8 +1,9 @@
 """A store's answers and failures become the exchange's events, and each operation is observed."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import pytest
+from msgspec.structs import replace
 
 from sidecar.exchange.effects import (
     AwaitOwner,

@@ -7,8 +7,8 @@ import asyncio
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 
+from msgspec.structs import replace
 from redis.exceptions import NoScriptError, RedisError
 
 from sidecar.idempotency.body import HeldBody, KeptBody

@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
+from msgspec import structs
+
 from sidecar.exchange.effects import (
     Complete,
     Count,
@@ -165,7 +167,7 @@ class Story:
     def held(self, attempt: int = 1) -> Claim:
         """The claim as the store knows it once it is taken."""
         assert self.claim is not None
-        return replace(self.claim, attempt=attempt)
+        return structs.replace(self.claim, attempt=attempt)
 
     def count(self, result: str) -> Count:
         """What is counted of this request when it is decided so."""

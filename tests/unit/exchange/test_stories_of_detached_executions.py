@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+from msgspec import structs
+
 from sidecar.exchange.core import SLACK_MS
 from sidecar.exchange.effects import (
     Complete,
@@ -144,7 +146,7 @@ def test_a_call_is_the_clients_request_with_the_attempt_of_its_own(tell: Teller)
     story = tell(DETACHED).after(begun, Claimed(3), PIECE, LAST_PIECE)
 
     kept = tuple(field for field in fields if field[0] != "idempotency-attempt")
-    expected = replace(begun.request, headers=(*kept, ("idempotency-attempt", b"3")))
+    expected = structs.replace(begun.request, headers=(*kept, ("idempotency-attempt", b"3")))
     assert the_call(story).request == expected
 
 

@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+from msgspec import structs
+
 from sidecar.exchange.effects import (
     Complete,
     MarkUnknown,
@@ -95,7 +97,7 @@ def test_a_request_may_end_with_trailers(tell: Teller) -> None:
 
 
 def test_the_claim_of_a_later_attempt_is_settled_as_that_attempts(tell: Teller) -> None:
-    story = tell().after(head(body=False), replace(CLAIMED, attempt=4))
+    story = tell().after(head(body=False), structs.replace(CLAIMED, attempt=4))
 
     (complete,) = story.on(answer(body=False))
 

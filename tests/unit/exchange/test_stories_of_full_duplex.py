@@ -1,6 +1,6 @@
 """Stories of bodies in full duplex: handed over before anything is decided, held if need be, and echoed."""
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from sidecar.exchange.duplex import HELD_BYTES, PIECE_COST
 from sidecar.exchange.effects import (

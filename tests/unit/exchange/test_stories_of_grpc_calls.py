@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+from msgspec import structs
+
 from sidecar.exchange.effects import (
     Complete,
     MarkUnknown,
@@ -87,7 +89,7 @@ def ends(of: GrpcStatus, *more: tuple[str, bytes]) -> ResponseTrailers:
 def trailers_only(of: GrpcStatus, *, origin: Origin | None = None) -> ResponseHeaders:
     """A response whose head is all of it."""
     only = answer(200, (*GRPC, *status(of)), body=False)
-    return only if origin is None else replace(only, origin=origin)
+    return only if origin is None else structs.replace(only, origin=origin)
 
 
 def sent(tell: Teller, *then: Event) -> Story:

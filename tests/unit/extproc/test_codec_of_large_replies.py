@@ -1,8 +1,7 @@
 """Large replies as messages: a head, pieces that Envoy takes, an end; or all of it at once."""
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from sidecar.exchange.effects import BeginReply, LargeReply, Reply, ReplyAtOnce, ReplyPiece, ReplyTrailers
 from sidecar.extproc.codec.encoding import encode

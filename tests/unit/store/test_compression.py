@@ -2,10 +2,10 @@
 
 import random
 import zlib
-from dataclasses import replace
 
 import pytest
 import zstandard
+from msgspec.structs import replace
 
 from sidecar.idempotency.body import KeptBody
 from sidecar.idempotency.fields import Fields

@@ -3,9 +3,10 @@
 import asyncio
 import itertools
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import pytest
+from msgspec.structs import replace
 
 from sidecar.exchange.effects import Complete, MarkUnknown, Release, SettleEffect
 from sidecar.idempotency.body import HeldBody
@@ -15,6 +16,7 @@ from sidecar.store.memory import MemoryStore
 from sidecar.store.observing import RepeatEnd
 from sidecar.store.port import StoreCorruptError, StoreError, StoreUnavailableError
 from sidecar.store.repeating import RepeatedWrites, settle
+from tests.store.store_scenes import ask
 
 CLAIM = Claim("id", "owner", 1, 30_000, 3_600_000)
 RECORD = Record(201, (("x", b"12"),), b"done", (("y", b"3"),), b"f" * 32)
@@ -123,7 +125,7 @@ async def test_a_lost_write_is_made_once_the_store_is_back_and_told(
     assert (end.operation, end.claim_id, end.result, end.error) == (operation, "id", "held", None)
     assert end.tries > 3
     assert 5.0 <= end.seconds < 7.1
-    result = await bench.store.claim(replace(CLAIM, owner="b"), HOLD)
+    result = await ask(bench.store, replace(CLAIM, owner="b"), HOLD)
     assert result == (Recorded(RECORD) if effect is COMPLETE else Claimed(2))
 
 
@@ -134,7 +136,7 @@ async def test_a_lost_mark_is_made_with_its_fingerprint(bench: Bench) -> None:
     await bench.finish()
     other = replace(CLAIM, owner="b")
     assert await bench.store.claim(other, HOLD) == Unknown(1, UnknownReason.LOST_MID_RESPONSE)
-    assert await bench.store.claim(other, RETRY) == Claimed(2, b"f" * 32, taken_over=True)
+    assert await ask(bench.store, other, RETRY) == Claimed(2, b"f" * 32, taken_over=True)
 
 
 async def test_a_late_record_resolves_the_attempts_own_unknown(bench: Bench) -> None:
@@ -143,7 +145,7 @@ async def test_a_late_record_resolves_the_attempts_own_unknown(bench: Bench) -> 
     bench.store.back_at = 1.0
     bench.repeats.add(COMPLETE)
     await bench.finish()
-    assert await bench.store.claim(replace(CLAIM, owner="b"), RETRY) == Recorded(RECORD)
+    assert await ask(bench.store, replace(CLAIM, owner="b"), RETRY) == Recorded(RECORD)
 
 
 async def test_both_ends_of_one_attempt_come_to_the_record_in_either_order(bench: Bench) -> None:
@@ -153,7 +155,7 @@ async def test_both_ends_of_one_attempt_come_to_the_record_in_either_order(bench
         for effect in effects:
             bench.repeats.add(effect)
         await bench.finish()
-        assert await bench.store.claim(replace(CLAIM, owner="b"), HOLD) == Recorded(RECORD)
+        assert await ask(bench.store, replace(CLAIM, owner="b"), HOLD) == Recorded(RECORD)
         bench.store._entries.clear()
         bench.store._due.clear()
 
@@ -168,7 +170,7 @@ async def test_a_write_that_was_taken_over_meanwhile_changes_nothing(
     bench.repeats.add(effect)
     await bench.finish()
     assert [end.result for end in bench.ended] == ["lost"]
-    assert await bench.store.claim(replace(CLAIM, owner="b"), HOLD) == Claimed(2, taken_over=True)
+    assert await ask(bench.store, replace(CLAIM, owner="b"), HOLD) == Claimed(2, taken_over=True)
 
 
 async def test_an_entry_that_cannot_be_read_ends_the_write(bench: Bench) -> None:
@@ -332,7 +334,7 @@ async def test_a_release_sent_again_drops_a_claim_that_arrived_after_it(bench: B
     await bench.claim(lost)
     await bench.finish()
     assert bench.now == pytest.approx(1.0)
-    assert await bench.store.claim(replace(CLAIM, owner="b"), HOLD) == Claimed(2)
+    assert await ask(bench.store, replace(CLAIM, owner="b"), HOLD) == Claimed(2)
 
 
 # The end of the sidecar

@@ -1,12 +1,12 @@
 import contextlib
 import random
 import zlib
-from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from sidecar.idempotency.body import LARGEST_BODY_BYTES, HeldBody, KeptBody
 from sidecar.idempotency.record import Record
