@@ -79,7 +79,8 @@ def _grpc_service(workers: int) -> GrpcService:
     executed it, where that is detached), the new one finds the claim and is refused as a duplicate: nothing
     executes twice.
     """
-    client = GrpcServiceEnvoyGrpc(cluster_name=SIDECAR_CLUSTER)
+    # Without the fields that Envoy adds of its own: every stream would carry them, and nobody reads them.
+    client = GrpcServiceEnvoyGrpc(cluster_name=SIDECAR_CLUSTER, skip_envoy_headers=True)
     if workers == 1:
         return GrpcService(envoy_grpc=client)
     elsewhere = RetryPolicyRetryHostPredicate(
