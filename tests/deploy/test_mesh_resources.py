@@ -223,7 +223,10 @@ def test_the_patch_replaces_the_configuration_of_the_filter_that_the_extension_m
     asked = processor(listener["operation"]["value"])
     assert asked["failure_mode_allow"] is False
     assert asked["allow_content_length_header"] is True
-    assert asked["grpc_service"]["envoy_grpc"] == {"cluster_name": "idempotency_sidecar"}
+    assert asked["grpc_service"]["envoy_grpc"] == {
+        "cluster_name": "idempotency_sidecar",
+        "skip_envoy_headers": True,
+    }
     assert "timeout" not in asked["grpc_service"], "an exchange may take as long as its service"
 
 
