@@ -17,6 +17,11 @@ Start = Callable[[Rig], Awaitable[Subject]]
 Samples = dict[Point, list[Sample]]
 
 
+def joined(earlier: Samples, later: Samples) -> Samples:
+    """The rounds of two parts of a batch; a point that is missing in one is left out of both."""
+    return {point: [*rounds, *later[point]] for point, rounds in earlier.items() if point in later}
+
+
 @dataclass(frozen=True, slots=True)
 class Turn:
     """A point and how its subject is had."""

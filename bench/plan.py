@@ -17,7 +17,10 @@ TRANSPORTS = ("native", "grpcio")
 NOOP_TUNED = f"{NOOP} {noop.TUNED}"
 
 CORE = "core"
-"""What the bounds are taken from: close together, for neighbours share the machine's mood."""
+"""What the bounds are taken from: what is divided stands close together, for neighbours share the machine's mood.
+
+The rounds are spread over the run, for that mood lasts for minutes.
+"""
 BESIDE = "beside the core"
 """The same with others, for the tables."""
 KEYLESS = "keyless"
@@ -41,6 +44,7 @@ class Plan:
     transports: tuple[str, ...]
     """Those that are measured; the bounds that name none are of the first."""
     batches: tuple[Batch, ...]
+    """In their order; those of one title are parts of one, at different times."""
     paced_rounds: int
     """Rounds of the latency at a fixed rate; 0: not measured."""
     thorough: bool
@@ -49,18 +53,21 @@ class Plan:
 
 def full(transports: tuple[str, ...] = TRANSPORTS) -> Plan:
     """Everything: about eleven minutes."""
+    third_of_core = Batch(CORE, _core(transports), rounds=3, warming_s=1)
     return Plan(
         "full",
         transports,
         (
-            Batch(CORE, _core(transports), rounds=9, warming_s=1),
+            third_of_core,
             Batch(BESIDE, _beside(transports), rounds=3, warming_s=1),
             Batch(KEYLESS, _keyless(transports), rounds=40, seconds=1),
+            third_of_core,
             Batch(SIZES, _sizes(transports), rounds=2),
             Batch(CONCURRENCY, _concurrency(transports), rounds=2),
             Batch(WORKERS, _workers(transports), rounds=2),
             Batch(SPECIAL, _special(transports), rounds=2),
             Batch(HTTP2, _http2(transports), rounds=2),
+            third_of_core,
         ),
         paced_rounds=2,
         thorough=True,

@@ -23,7 +23,8 @@ service say how those share it.
 BOUNDS = """\
 The run fails where one of these does not hold. A ratio is taken in every round between neighbours in
 time, and the median of those counts; in parentheses the extremes. What is divided is measured in rounds
-of its own, close together, because a machine is not always in the same mood.
+of its own, a third of them at the beginning of the run, in its middle and at its end, because a machine
+keeps a mood for minutes.
 """
 
 CORE = """\

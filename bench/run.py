@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from bench import bounds, machine, memory, plan, store_costs
 from bench.bounds import Verdict
 from bench.figures import Figures, Measured, derive
-from bench.interleaving import Campaign, Samples
+from bench.interleaving import Campaign, Samples, joined
 from bench.load import paced
 from bench.load.client import Connection
 from bench.load.outcome import Outcome
@@ -41,7 +41,10 @@ async def carry_out(rig: Rig, chosen: Plan, say: Callable[[str], None]) -> Resul
     begun, described = time.monotonic(), machine.describe()
     campaign = Campaign(rig, Meter(rig), say)
     costs, uses = await _costs(campaign, chosen), await _uses(campaign, chosen)
-    samples = {batch.title: await campaign.run(batch) for batch in chosen.batches}
+    samples: dict[str, Samples] = {}
+    for batch in chosen.batches:
+        taken = await campaign.run(batch)
+        samples[batch.title] = joined(samples[batch.title], taken) if batch.title in samples else taken
     paced_results = await _paced(campaign, chosen)
     measured = Measured(chosen.transports[0], samples[plan.CORE], samples[plan.KEYLESS], campaign.skipped)
     figures = derive(measured, costs, uses)

@@ -6,7 +6,7 @@ from typing import cast
 import pytest
 
 from bench.errors import BenchError, UnavailableError
-from bench.interleaving import Batch, Campaign, Turn
+from bench.interleaving import Batch, Campaign, Turn, joined
 from bench.measure import Meter, per_request
 from bench.point import Point, Sample, Scenario
 from bench.rig import Rig
@@ -102,6 +102,20 @@ async def test_a_point_that_fails_once_is_left_out_for_its_rounds_could_not_be_p
     assert [len(rounds) for rounds in samples.values()] == [3]
     assert campaign.skipped == {"a replay 100 B c32": "a replay 2 was answered 500"}
     assert meter.measured.count("a replay 2") == 2
+
+
+async def test_parts_of_a_batch_are_joined_round_by_round_less_what_is_missing_in_one(
+    campaign: Campaign, meter: FakeMeter
+) -> None:
+    batch = Batch("core", (A_NEW, A_REPLAY, B_NEW), rounds=2)
+    earlier = await campaign.run(batch)
+    meter.failing = {"a replay 2": 3}
+    later = await campaign.run(batch)
+
+    samples = joined(earlier, later)
+
+    assert list(samples) == [A_NEW.point, B_NEW.point]
+    assert samples[B_NEW.point] == [*earlier[B_NEW.point], *later[B_NEW.point]]
 
 
 async def test_points_come_out_in_the_order_of_the_plan_whichever_way_the_last_round_went(

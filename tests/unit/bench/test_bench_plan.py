@@ -11,8 +11,8 @@ from bench.rig import ALONE, CPP_NOOP, NOOP
 
 
 def points(chosen: Plan, title: str) -> set[Point]:
-    (batch,) = (batch for batch in chosen.batches if batch.title == title)
-    return {turn.point for turn in batch.turns}
+    (turns,) = {batch.turns for batch in chosen.batches if batch.title == title}
+    return {turn.point for turn in turns}
 
 
 def loading_s(batch: Batch) -> int:
@@ -31,8 +31,9 @@ def test_every_form_measures_what_the_bounds_need_in_the_same_rounds(chosen: Pla
 
 
 @pytest.mark.parametrize("chosen", [plan.full(), plan.short()], ids=["full", "short"])
-def test_no_point_is_measured_twice(chosen: Plan) -> None:
-    everything = [turn.point for batch in chosen.batches for turn in batch.turns]
+def test_no_point_is_in_two_batches(chosen: Plan) -> None:
+    different = {batch.title: batch for batch in chosen.batches}
+    everything = [turn.point for batch in different.values() for turn in batch.turns]
 
     assert len(everything) == len(set(everything))
 
@@ -52,6 +53,14 @@ def test_the_full_run_covers_sizes_concurrency_workers_and_scenarios() -> None:
 def test_the_load_of_each_form_leaves_time_for_the_rest() -> None:
     assert sum(map(loading_s, plan.full().batches)) < 570
     assert sum(map(loading_s, plan.short().batches)) < 120
+
+
+def test_what_the_bounds_are_taken_from_is_spread_over_a_full_run() -> None:
+    titles = [batch.title for batch in plan.full().batches]
+
+    assert titles.count(plan.CORE) == 3
+    assert (titles[0], titles[-1]) == (plan.CORE, plan.CORE)
+    assert all(titles.count(title) == 1 for title in titles if title != plan.CORE)
 
 
 def test_another_transport_can_be_the_bounded_one() -> None:
