@@ -17,9 +17,9 @@ TRANSPORTS = ("native", "grpcio")
 NOOP_TUNED = f"{NOOP} {noop.TUNED}"
 
 CORE = "core"
-"""What the bounds are taken from: what is divided stands close together, for neighbours share the machine's mood.
+"""What the bounds are taken from: what is divided stands close together, as neighbours share a mood.
 
-The rounds are spread over the run, for that mood lasts for minutes.
+The rounds are spread over the run, for a machine keeps its mood for minutes.
 """
 BESIDE = "beside the core"
 """The same with others, for the tables."""
