@@ -54,20 +54,23 @@ class Plan:
 def full(transports: tuple[str, ...] = TRANSPORTS) -> Plan:
     """Everything: about eleven minutes."""
     third_of_core = Batch(CORE, _core(transports), rounds=3, warming_s=1)
+    third_of_keyless = Batch(KEYLESS, _keyless(transports), rounds=13, seconds=1)
     return Plan(
         "full",
         transports,
         (
             third_of_core,
             Batch(BESIDE, _beside(transports), rounds=3, warming_s=1),
-            Batch(KEYLESS, _keyless(transports), rounds=40, seconds=1),
+            third_of_keyless,
             third_of_core,
+            third_of_keyless,
             Batch(SIZES, _sizes(transports), rounds=2),
             Batch(CONCURRENCY, _concurrency(transports), rounds=2),
             Batch(WORKERS, _workers(transports), rounds=2),
             Batch(SPECIAL, _special(transports), rounds=2),
             Batch(HTTP2, _http2(transports), rounds=2),
             third_of_core,
+            third_of_keyless,
         ),
         paced_rounds=2,
         thorough=True,
