@@ -55,7 +55,7 @@ class Outlet:
     def write(self, frame: bytes) -> None:
         """Send this when everything before it has been."""
         self._pending.append(frame)
-        if not (self.busy or self._woken):
+        if not self.busy:
             self.touch()
 
     def touch(self) -> None:
