@@ -20,8 +20,14 @@ def storable(fields: Fields, excluded: frozenset[str]) -> Fields:
     """The header or trailer fields that are kept: end-to-end, not Envoy's own, not excluded by the policy."""
     if not fields:
         return ()
-    gone = hop_by_hop(fields) | _never_stored(excluded)
-    return tuple([field for field in fields if not ((name := field[0]) in gone or name.startswith(_FOREIGN))])
+    gone, never = hop_by_hop(fields), _never_stored(excluded)
+    return tuple(
+        [
+            field
+            for field in fields
+            if (name := field[0]) not in gone and name not in never and not name.startswith(_FOREIGN)
+        ]
+    )
 
 
 @cache
