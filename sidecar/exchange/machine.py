@@ -29,12 +29,12 @@ class ProtocolViolation(Exception):  # noqa: N818 (what the peer did, not what w
 class Exchange(Admission, Comparison, Forwarding, Detached, Ending):
     """The state machine of one exchange; each of its parts holds the actions of a phase."""
 
-    _STEPS: ClassVar[dict[tuple[State, type[Event]], _Step]]
+    STEPS: ClassVar[dict[tuple[State, type[Event]], _Step]]
     """`TABLE` with the actions that its names mean, looked up once and not at every event."""
 
     def __init_subclass__(cls) -> None:
         """An exchange that does something otherwise (`tests/simulation` plants faults so)."""
-        cls._STEPS = _steps(cls)
+        cls.STEPS = _steps(cls)
 
     def handle(self, event: Event) -> Effects:
         """Take in what happened; return what is to be done, in this order.
@@ -42,7 +42,7 @@ class Exchange(Admission, Comparison, Forwarding, Detached, Ending):
         Raises:
             ProtocolViolation: The event cannot happen here. The exchange is left as it was.
         """
-        step = self._STEPS.get((self.state, type(event)))
+        step = self.STEPS.get((self.state, type(event)))
         if step is None:
             raise ProtocolViolation(self.state, event)
         action, targets = step
@@ -95,7 +95,7 @@ def _steps(exchange: type[Exchange]) -> dict[tuple[State, type[Event]], _Step]:
     }
 
 
-Exchange._STEPS = _steps(Exchange)  # noqa: SLF001 - its actions are there only now
+Exchange.STEPS = _steps(Exchange)
 
 
 def _ends(event: Early) -> bool:
