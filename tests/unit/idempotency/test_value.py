@@ -30,7 +30,7 @@ def test_a_value_cannot_be_changed(name: str) -> None:
         delattr(RECORD, name)
 
 
-def test_every_kind_of_value_is_frozen_and_none_is_left_to_the_garbage_collector() -> None:
+def test_every_kind_of_value_is_frozen_and_none_is_looked_at_by_the_garbage_collector() -> None:
     found = list(kinds())
     assert {events.Executed, effects.Reply, Record, Claimed} <= set(found)
     assert [kind for kind in found if not kind.__struct_config__.frozen] == []
@@ -69,6 +69,6 @@ def test_until_when_it_is_kept_is_a_part_of_an_answer() -> None:
 @pytest.mark.parametrize("kind", [Context, OutcomeRules])
 def test_what_is_not_given_is_no_other_values_own(kind: type[Context | OutcomeRules]) -> None:
     one, other = kind(), kind()
-    for name in kind.__struct_fields__:
-        if isinstance(getattr(one, name), dict):
-            assert getattr(one, name) is not getattr(other, name)
+    made = [name for name in kind.__struct_fields__ if isinstance(getattr(one, name), dict)]
+    assert made
+    assert all(getattr(one, name) is not getattr(other, name) for name in made)
