@@ -165,6 +165,7 @@ class Driver:
         except Exception as error:  # noqa: BLE001 (a bug here must fail closed, whatever it is)
             self._fail("internal error", error)
             return
+        # The exchange may have no use any more for its timer, or for its wait.
         if self._timer is not None and self._exchange.state not in TIMED:
             self._timer.cancel()
             self._timer = None

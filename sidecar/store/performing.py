@@ -148,6 +148,6 @@ def _failed(effect: StoreEffect, error: StoreError) -> StoreEvent:
 
 
 def _result(event: StoreEvent) -> str:
-    if isinstance(event, (Renewed, Settled, Noted)):
+    if isinstance(event, (Renewed, Settled, Noted)):  # a tuple: a union would be made anew each time
         return "held" if event.held else "lost"
     return _RESULTS[type(event)]

