@@ -44,23 +44,22 @@ class ScopePart:
     name: str = ""
     frame: bytes = field(init=False, repr=False, compare=False)
     """Kind and name, framed once for every id."""
+    read: "Callable[[Request, str], tuple[bytes, ...]]" = field(init=False, repr=False, compare=False)
+    """What a request has here, by `name`: no value where the part is absent, which is not the empty value."""
 
     HOST: ClassVar["ScopePart"]
     METHOD: ClassVar["ScopePart"]
     PATH: ClassVar["ScopePart"]
 
     def __post_init__(self) -> None:
-        """Frame what is the same in every request."""
+        """Make once what is the same for every request."""
         object.__setattr__(self, "frame", frame(self.kind.encode(), self.name.encode()))
+        object.__setattr__(self, "read", _READERS[self.kind])
 
     @classmethod
     def header(cls, name: str) -> "ScopePart":
         """The values of a request header, all of them, in order."""
         return cls("header", name.lower())
-
-    def values(self, request: Request) -> tuple[bytes, ...]:
-        """What the request has here: no value where the part is absent, which is not the empty value."""
-        return _READERS[self.kind](request, self.name)
 
 
 _READERS: Mapping[str, Callable[[Request, str], tuple[bytes, ...]]] = {
@@ -86,7 +85,7 @@ def record_id(parts: tuple[ScopePart, ...], request: Request, key: str, *, in_sh
     """
     framed = [_IN_SHADOW if in_shadow else _VERSION]
     for part in parts:
-        framed += (part.frame, *frames_of(part.values(request)))
+        framed += (part.frame, *frames_of(part.read(request, part.name)))
     encoded = key.encode()
     framed += (_KEY, _LENGTH(len(encoded)), encoded)
     return hashlib.sha256(b"".join(framed)).hexdigest()

@@ -64,7 +64,8 @@ class Telemetry:
         self._debugging: bool = self._log.is_enabled_for(logging.DEBUG)
         self._requests = metrics.requests
         self._outcomes = metrics.outcomes
-        self._exchange_seconds = metrics.exchange_seconds
+        self.answered = metrics.exchange_seconds.observe
+        """Envoy waited so many seconds for the answer to a message of this phase (`request_headers`, ...)."""
         self._store_seconds = metrics.store_seconds
         self._origin_seconds = metrics.origin_seconds
 
@@ -83,10 +84,6 @@ class Telemetry:
     async def idle(self) -> None:
         """Return when no exchange is open."""
         await self._idle.wait()
-
-    def answered(self, phase: str, seconds: float) -> None:
-        """Envoy waited this long for the answer to a message of this phase (`request_headers`, ...)."""
-        self._exchange_seconds.observe(phase, seconds)
 
     def counted(self, count: Count) -> None:
         """A request was decided; what is refused or bypassed is logged too."""

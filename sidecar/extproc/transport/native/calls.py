@@ -6,7 +6,6 @@ from typing import TypeAlias
 from sidecar.extproc.transport.native import frames
 from sidecar.extproc.transport.native.answering import AnsweringHalf
 from sidecar.extproc.transport.native.faults import ErrorCode, H2ConnectionError, H2StreamError
-from sidecar.extproc.transport.native.field_block import FieldBlock
 from sidecar.extproc.transport.native.host import Host
 from sidecar.extproc.transport.native.hpack_cache import HeaderBlocks
 from sidecar.extproc.transport.native.limits import Budget, Limits
@@ -65,28 +64,27 @@ class Calls:
 
     # --- Frames
 
-    def on_block(self, block: FieldBlock) -> None:
-        """A call begins, or trailers end one.
+    def on_block(self, stream_id: int, block: bytes, *, end_stream: bool) -> None:
+        """A field block came: a call begins, or trailers end one.
 
         Raises:
             H2ConnectionError: See `HeaderBlocks`; a stream that a client cannot open: PROTOCOL_ERROR (RFC
                 9113 §5.1.1); one that has ended: STREAM_CLOSED.
             H2StreamError: The call is malformed, or too many (REFUSED_STREAM).
         """
-        stream_id = block.stream_id
         if stream_id > self.last_id:
-            self._open(stream_id, block)
+            self._open(stream_id, block, ended=end_stream)
             return
         stream = self.live.get(stream_id)
         if stream is None:
-            self.blocks.skip(block.content)
+            self.blocks.skip(block)
             self.require_known(stream_id, "HEADERS")
         elif stream.peer_done:
-            self.blocks.skip(block.content)
+            self.blocks.skip(block)
             raise H2StreamError(ErrorCode.STREAM_CLOSED, "HEADERS after the end of the stream")
         else:
-            self.blocks.trailers(block.content)
-            if not block.end_stream:
+            self.blocks.trailers(block)
+            if not end_stream:
                 raise H2StreamError(ErrorCode.PROTOCOL_ERROR, "trailers that do not end the stream")
             stream.half_close()
 
@@ -159,24 +157,24 @@ class Calls:
 
     # --- Beginnings
 
-    def _open(self, stream_id: int, block: FieldBlock) -> None:
+    def _open(self, stream_id: int, block: bytes, *, ended: bool) -> None:
         if stream_id % 2 == 0:
             raise H2ConnectionError(
                 ErrorCode.PROTOCOL_ERROR, "a stream of an even number, which are the server's"
             )
         self.last_id = stream_id
-        head = self.blocks.request(block.content)
+        head = self.blocks.request(block)
         if self.refuse_new:
             raise H2StreamError(ErrorCode.REFUSED_STREAM, "the connection is draining")
         if len(self.live) >= self.limits.concurrent_streams:
             raise H2StreamError(ErrorCode.REFUSED_STREAM, "more streams than allowed at once")
         route = self._routes.get(head.path)
         if head.refusal is not None:
-            self._refuse(stream_id, head.refusal, peer_done=block.end_stream)
+            self._refuse(stream_id, head.refusal, peer_done=ended)
         elif route is None:
-            self._refuse(stream_id, _UNKNOWN_METHOD, peer_done=block.end_stream)
+            self._refuse(stream_id, _UNKNOWN_METHOD, peer_done=ended)
         else:
-            self._begin(stream_id, route, head, ended=block.end_stream)
+            self._begin(stream_id, route, head, ended=ended)
 
     def _begin(self, stream_id: int, route: Route, head: RequestHead, *, ended: bool) -> None:
         stream = self.live[stream_id] = NativeStream(self, stream_id, head)

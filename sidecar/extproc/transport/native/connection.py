@@ -177,6 +177,9 @@ class Connection:
             stream.receive(payload, size, ended=bool(flags & frames.END_STREAM))
 
     def _on_headers(self, flags: int, stream_id: int, payload: bytes) -> None:
+        if flags == frames.END_HEADERS and stream_id and 0 < len(payload) <= self._limits.header_block_size:
+            self._calls.on_block(stream_id, payload, end_stream=False)  # a block whole and bare, as most are
+            return
         block = FieldBlock(self._limits, flags, stream_id, payload)
         if block.complete:
             self._on_block(block)
@@ -194,7 +197,7 @@ class Connection:
     def _on_block(self, block: FieldBlock) -> None:
         if not block.content:
             self._empty.spend(self._host.time())
-        self._calls.on_block(block)
+        self._calls.on_block(block.stream_id, block.content, end_stream=block.end_stream)
 
     def _on_priority(self, flags: int, stream_id: int, payload: bytes) -> None:
         """Ignored (RFC 9113 §5.3.2), but for its form (§6.3)."""

@@ -55,8 +55,9 @@ class Outlet:
     def write(self, frame: bytes) -> None:
         """Send this when everything before it has been."""
         self._pending.append(frame)
-        if not self.busy:
-            self.touch()
+        if not self.busy and not self._woken:  # as `touch`, which would be another call for each frame
+            self._woken = True
+            self._wake()
 
     def touch(self) -> None:
         """Have the owner come back, if only to find what has ended."""

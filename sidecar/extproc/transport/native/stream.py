@@ -124,6 +124,9 @@ class NativeStream(AnsweringHalf):
         self.peer_done = ended
         if self._over:
             return
+        if ended and not content and not self._reader.held:
+            self.half_closed()
+            return
         message = self._reader.whole(content)
         if message is None or self._paused or self._queued > self._limits.queued_answers:
             self._reader.feed(content)
@@ -258,8 +261,10 @@ class NativeStream(AnsweringHalf):
     def _stop(self) -> None:
         """Nothing more is taken from the handler or given to it but the end."""
         self._over = True
-        self._leave_large()
-        self._stop_timer()
+        if self._large:
+            self._leave_large()
+        if self._timer is not None:
+            self._stop_timer()
         self._reader.discard()
         self._owner.over(self)
 
