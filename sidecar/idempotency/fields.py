@@ -8,7 +8,11 @@ Fields: TypeAlias = tuple[tuple[str, bytes], ...]
 
 def values(fields: Fields, name: str) -> tuple[bytes, ...]:
     """Every value of the field `name` (lower-case), in order; empty where it is absent."""
-    return tuple([value for field, value in fields if field == name])
+    found: list[bytes] = []
+    for field, value in fields:
+        if field == name:
+            found.append(value)  # not a comprehension: that is a call more, and finds one as a rule
+    return tuple(found)
 
 
 def first(fields: Fields, name: str) -> bytes | None:

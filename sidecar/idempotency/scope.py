@@ -44,6 +44,8 @@ class ScopePart:
     name: str = ""
     frame: bytes = field(init=False, repr=False, compare=False)
     """Kind and name, framed once for every id."""
+    frame_of_one: bytes = field(init=False, repr=False, compare=False)
+    """The same, and that there is one value."""
     read: "Callable[[Request, str], tuple[bytes, ...]]" = field(init=False, repr=False, compare=False)
     """What a request has here, by `name`: no value where the part is absent, which is not the empty value."""
 
@@ -53,7 +55,9 @@ class ScopePart:
 
     def __post_init__(self) -> None:
         """Make once what is the same for every request."""
-        object.__setattr__(self, "frame", frame(self.kind.encode(), self.name.encode()))
+        kind_and_name = frame(self.kind.encode(), self.name.encode())
+        object.__setattr__(self, "frame", kind_and_name)
+        object.__setattr__(self, "frame_of_one", kind_and_name + _ONE)
         object.__setattr__(self, "read", _READERS[self.kind])
 
     @classmethod
@@ -85,7 +89,12 @@ def record_id(parts: tuple[ScopePart, ...], request: Request, key: str, *, in_sh
     """
     framed = [_IN_SHADOW if in_shadow else _VERSION]
     for part in parts:
-        framed += (part.frame, *frames_of(part.read(request, part.name)))
+        found = part.read(request, part.name)
+        if len(found) == 1:  # as nearly always
+            (value,) = found
+            framed += (part.frame_of_one, _LENGTH(len(value)), value)
+        else:
+            framed += (part.frame, *frames_of(found))
     encoded = key.encode()
     framed += (_KEY, _LENGTH(len(encoded)), encoded)
     return hashlib.sha256(b"".join(framed)).hexdigest()
