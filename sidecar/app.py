@@ -13,9 +13,8 @@ import uvloop
 
 from sidecar.admin.server import AdminServer
 from sidecar.config.loading import KEEPING_S, Settings
-from sidecar.exchange.effects import Execute, StoreEffect
+from sidecar.exchange.effects import AwaitOwner, Execute
 from sidecar.exchange.events import OriginEvent, StoreEvent
-from sidecar.extproc.driver import Perform
 from sidecar.extproc.server import ExchangeServer
 from sidecar.extproc.transport.opening import open_transport
 from sidecar.origin.client import OriginClient
@@ -105,15 +104,11 @@ class Worker:
         self._unready: str | None = "the store has not answered yet"
         self._draining = False
 
-    def _performer(self) -> Perform:
-        """What performs the effects of exchanges: the store, and the origin where calls are detached."""
-        storing = StorePerformer(self._store, self._telemetry.stored, time.perf_counter, self._repeats)
-        calling = OriginPerformer(self._origin, self._telemetry.called, time.perf_counter)
-
-        def perform(effect: StoreEffect | Execute) -> Coroutine[Any, Any, StoreEvent | OriginEvent]:
-            return calling.perform(effect) if isinstance(effect, Execute) else storing.perform(effect)
-
-        return perform
+    def _performer(self) -> "_Performer":
+        return _Performer(
+            StorePerformer(self._store, self._telemetry.stored, time.perf_counter, self._repeats),
+            OriginPerformer(self._origin, self._telemetry.called, time.perf_counter),
+        )
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator["Worker"]:
@@ -181,6 +176,19 @@ class Worker:
         else:
             self._log.warning("not ready", reason=unready)
         await self._transport.set_serving(unready is None)
+
+
+class _Performer:
+    """What performs the effects of exchanges: the store, and the origin where calls are detached."""
+
+    def __init__(self, storing: StorePerformer, calling: OriginPerformer) -> None:
+        self._storing = storing
+        self._calling = calling
+        self.begin = storing.begin
+
+    def perform(self, effect: AwaitOwner | Execute) -> Coroutine[Any, Any, StoreEvent | OriginEvent]:
+        """See `extproc.driver.Performer`."""
+        return self._calling.perform(effect) if isinstance(effect, Execute) else self._storing.perform(effect)
 
 
 def _settle_memory() -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any, ClassVar, Protocol, TypeAlias
 
+from sidecar.errand import Told
 from sidecar.exchange.effects import (
     Answer,
     AwaitOwner,
@@ -48,15 +49,25 @@ from sidecar.exchange.events import (
 from sidecar.exchange.machine import Exchange, ProtocolViolation
 from sidecar.exchange.states import TIMED, State
 from sidecar.extproc.codec import UndecodableMessageError, decode, encode
-from sidecar.extproc.errand import Errand
 from sidecar.extproc.timers import Timer, Timers
 from sidecar.extproc.transport.port import Stream
 
-Perform: TypeAlias = Callable[[StoreEffect | Execute], Coroutine[Any, Any, StoreEvent | OriginEvent]]
-"""Performs one effect of the store or the origin. Never raises: a failure comes back as an event."""
-
-
 _Task: TypeAlias = asyncio.Task[StoreEvent | OriginEvent]
+
+
+class Performer(Protocol):
+    """Performs the effects of the store and of the origin.
+
+    A failure comes back as an event; only a bug is an error.
+    """
+
+    def begin(self, effect: StoreEffect, told: Told[StoreEvent], /) -> None:
+        """Perform one that nobody calls off; `told` is never called before this returns."""
+        ...
+
+    def perform(self, effect: AwaitOwner | Execute, /) -> Coroutine[Any, Any, StoreEvent | OriginEvent]:
+        """Perform one that takes long, and that may be called off."""
+        ...
 
 
 class Observer(Protocol):
@@ -99,7 +110,7 @@ class Driver:
         "_observer",
         "_paused",
         "_pending",
-        "_perform",
+        "_performer",
         "_phase",
         "_stream",
         "_timer",
@@ -111,13 +122,13 @@ class Driver:
         self,
         stream: Stream,
         exchange: Exchange,
-        perform: Perform,
+        performer: Performer,
         observer: Observer,
         timers: Timers,
     ) -> None:
         self._stream = stream
         self._exchange = exchange
-        self._perform = perform
+        self._performer = performer
         self._observer = observer
         self._loop = timers.loop
         self._pending = 0
@@ -228,12 +239,12 @@ class Driver:
 
     def _ask(self, effect: StoreEffect) -> None:
         self._pending += 1
-        Errand(self._perform(effect), self._on_answer, self._loop)
+        self._performer.begin(effect, self._on_answer)
 
     def _ask_at_length(self, effect: AwaitOwner | Execute) -> _Task:
         """What takes long needs time-outs, and may be called off: a task."""
         self._pending += 1
-        task = self._loop.create_task(self._perform(effect))
+        task = self._loop.create_task(self._performer.perform(effect))
         task.add_done_callback(self._on_task)
         return task
 

@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Callable
 
 from sidecar.exchange.machine import Exchange
-from sidecar.extproc.driver import Driver, Observer, Perform
+from sidecar.extproc.driver import Driver, Observer, Performer
 from sidecar.extproc.timers import Timers
 from sidecar.extproc.transport.port import Handler, Stream
 from sidecar.idempotency.policy import Policies
@@ -33,13 +33,13 @@ class ExchangeServer:
 
     Args:
         policies: Gives the snapshot of the configuration for the next exchange.
-        perform: Performs store effects.
+        performer: Performs the effects of the store and of the origin.
         observer: Is told of every exchange.
     """
 
-    def __init__(self, policies: Callable[[], Policies], perform: Perform, observer: Observer) -> None:
+    def __init__(self, policies: Callable[[], Policies], performer: Performer, observer: Observer) -> None:
         self._policies = policies
-        self._perform = perform
+        self._performer = performer
         self._observer = observer
         # No two exchanges have one token: 128 random bits tell the workers apart, a number their exchanges.
         self._process = secrets.token_hex(16)
@@ -56,7 +56,7 @@ class ExchangeServer:
                 return self._refuse(stream, name)
             policies = named
         exchange = Exchange(policies, owner=f"{self._process}-{next(self._exchanges):x}")
-        return Driver(stream, exchange, self._perform, self._observer, self._timers)
+        return Driver(stream, exchange, self._performer, self._observer, self._timers)
 
     def _refuse(self, stream: Stream, name: str) -> Handler:
         """A route names a policy that there is not: nobody can say whether its requests have keys (G5)."""

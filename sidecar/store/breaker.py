@@ -16,13 +16,19 @@ executed under it, and there is one for every request refused meanwhile; let thr
 connections from the writes that matter. It is for `RepeatedWrites` to send it once the circuit is closed.
 """
 
+import asyncio
 from collections.abc import Callable
 from enum import StrEnum
+from functools import partial
+from typing import TypeVar
 
+from sidecar.errand import Errand, Told
 from sidecar.idempotency.body import KeptBody
 from sidecar.idempotency.claim import Claim, ClaimResult, UnknownPolicy, UnknownReason
 from sidecar.idempotency.record import Record
-from sidecar.store.port import Store, StoreError, StoreNotAskedError, StoreUnavailableError
+from sidecar.store.port import PromptStore, Store, StoreError, StoreNotAskedError, StoreUnavailableError
+
+T = TypeVar("T")
 
 
 class Circuit(StrEnum):
@@ -65,7 +71,8 @@ class Breaker:
         self._failed = 0  # in a row
         self._probe_at = 0.0
         self._probing = False
-        self._watching = _Watching(self._succeed, self._fail)
+        self._watching = _Watching(self._conclude)
+        self._prompt = store if isinstance(store, PromptStore) else None
 
     @property
     def state(self) -> Circuit:
@@ -87,6 +94,27 @@ class Breaker:
             raise
         finally:
             self._probing = False  # also of one that was cancelled and found out nothing
+
+    def begin_claim(self, wanted: Claim, unknown: UnknownPolicy, told: Told[ClaimResult]) -> None:
+        """See `PromptStore.begin_claim`; only where nothing is to be refused or found out is it prompt."""
+        if self._prompt is not None and self._circuit is Circuit.CLOSED:
+            self._prompt.begin_claim(wanted, unknown, partial(self._told, told))
+        else:
+            Errand(self.claim(wanted, unknown), told, asyncio.get_running_loop())
+
+    def begin_complete(self, claim: Claim, record: Record, told: Told[bool]) -> None:
+        """See `PromptStore.begin_complete`."""
+        if self._prompt is not None:
+            self._prompt.begin_complete(claim, record, partial(self._told, told))
+        else:
+            Errand(self.complete(claim, record), told, asyncio.get_running_loop())
+
+    def _told(self, told: Told[T], result: T | None, error: BaseException | None) -> None:
+        if error is None and self._circuit is Circuit.CLOSED:
+            self._failed = 0  # as `_conclude`, which would be two more calls for each answer
+        else:
+            self._conclude(error)
+        told(result, error)
 
     async def wait(self, claim_id: str, timeout_ms: int) -> None:
         """See `Store.wait`; never a probe, for a good answer to it may take as long as the wait.
@@ -138,9 +166,19 @@ class Breaker:
         """See `Store.close`."""
         await self._store.close()
 
+    def _conclude(self, error: BaseException | None) -> None:
+        """A store that says that what it holds cannot be read has answered; a cancelled operation has not."""
+        if error is None:
+            self._succeed()
+        elif isinstance(error, StoreUnavailableError):
+            self._fail()
+        elif isinstance(error, StoreError):
+            self._succeed()
+
     def _succeed(self) -> None:
         self._failed = 0
-        self._become(Circuit.CLOSED)
+        if self._circuit is not Circuit.CLOSED:
+            self._become(Circuit.CLOSED)
 
     def _fail(self) -> None:
         """Count. Once the circuit is not closed, only a probe decides: it asks when it is time to ask."""
@@ -182,18 +220,14 @@ class _Watching:
     Neither a generator nor a coroutine around that of the operation: every request passes here twice.
     """
 
-    __slots__ = ("_fail", "_succeed")
+    __slots__ = ("_conclude",)
 
-    def __init__(self, succeed: Callable[[], None], fail: Callable[[], None]) -> None:
-        self._succeed = succeed
-        self._fail = fail
+    def __init__(self, conclude: Callable[[BaseException | None], None]) -> None:
+        self._conclude = conclude
 
     def __enter__(self) -> None:
         """Begin."""
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
-        """A store that says that what it holds cannot be read has answered; a cancelled operation has not."""
-        if isinstance(error, StoreUnavailableError):
-            self._fail()
-        elif error is None or isinstance(error, StoreError):
-            self._succeed()
+        """End."""
+        self._conclude(error)

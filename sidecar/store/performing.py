@@ -1,7 +1,10 @@
 """Performs an exchange's store effects: one call of the port each, its answer or its failure as an event."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 
+from sidecar.errand import Errand, Told
 from sidecar.exchange.effects import (
     AwaitOwner,
     Complete,
@@ -29,9 +32,9 @@ from sidecar.exchange.events import (
     WaitFailed,
 )
 from sidecar.idempotency.body import HeldBody
-from sidecar.idempotency.claim import Claimed, Expired, InFlight, Recorded, Unknown
+from sidecar.idempotency.claim import Claimed, ClaimResult, Expired, InFlight, Recorded, Unknown
 from sidecar.store.observing import ObserveStore
-from sidecar.store.port import Store, StoreError, StoreNotAskedError, StoreUnavailableError
+from sidecar.store.port import PromptStore, Store, StoreError, StoreNotAskedError, StoreUnavailableError
 from sidecar.store.repeating import SETTLE_OPERATION, RepeatedWrites, settle
 
 _OPERATION: dict[type[StoreEffect], str] = {
@@ -74,6 +77,59 @@ class StorePerformer:
         self._observe = observe
         self._clock = clock
         self._repeats = repeats
+        self._prompt = store if isinstance(store, PromptStore) else None
+
+    def begin(self, effect: StoreEffect, told: Told[StoreEvent]) -> None:
+        """Perform one effect and tell the event that comes of it; an error is a bug. Nothing calls it off.
+
+        Claims and completions, of which each execution has one, need no coroutine where the store can do
+        without: that takes a tenth off what an exchange costs.
+        """
+        prompt = self._prompt
+        if prompt is not None and isinstance(effect, TakeClaim):
+            claimed = partial(self._claimed, effect, told, self._clock())
+            prompt.begin_claim(effect.wanted, effect.unknown, claimed)
+        elif prompt is not None and isinstance(effect, Complete):
+            completed = partial(self._completed, effect, told, self._clock())
+            prompt.begin_complete(effect.claim, effect.record, completed)
+        else:
+            Errand(self.perform(effect), told, asyncio.get_running_loop())
+
+    def _claimed(
+        self,
+        effect: TakeClaim,
+        told: Told[StoreEvent],
+        began: float,
+        result: ClaimResult | None,
+        error: BaseException | None,
+    ) -> None:
+        if result is None:
+            self._tell_failed(effect, told, began, error)
+            return
+        self._observe("claim", _RESULTS[type(result)], self._clock() - began, None)
+        told(result, None)
+
+    def _completed(
+        self,
+        effect: Complete,
+        told: Told[StoreEvent],
+        began: float,
+        held: bool | None,
+        error: BaseException | None,
+    ) -> None:
+        if held is None:
+            self._tell_failed(effect, told, began, error)
+            return
+        self._observe("complete", "held" if held else "lost", self._clock() - began, None)
+        told(Settled(held), None)
+
+    def _tell_failed(
+        self, effect: StoreEffect, told: Told[StoreEvent], began: float, error: BaseException | None
+    ) -> None:
+        if isinstance(error, StoreError):
+            told(self._fail(effect, error, began), None)
+        else:
+            told(None, error)
 
     async def perform(self, effect: StoreEffect) -> StoreEvent:
         """Perform one effect; a `StoreError` comes back as the event that says so."""
@@ -81,18 +137,20 @@ class StorePerformer:
         try:
             event = await self._call(effect)
         except StoreError as error:
-            event = _failed(effect, error)
-            self._observe(_OPERATION[type(effect)], "error", self._clock() - began, error)
-            if self._repeats is not None and isinstance(error, StoreUnavailableError):
-                _repeat(self._repeats, effect)
-            return event
+            return self._fail(effect, error, began)
         self._observe(_OPERATION[type(effect)], _result(event), self._clock() - began, None)
         if self._repeats is not None and isinstance(effect, Release) and effect.claim.attempt == 0:
             self._repeats.make_sure(effect)  # it may have come before the claim that it drops
         return event
 
+    def _fail(self, effect: StoreEffect, error: StoreError, began: float) -> StoreEvent:
+        self._observe(_OPERATION[type(effect)], "error", self._clock() - began, error)
+        if self._repeats is not None and isinstance(error, StoreUnavailableError):
+            _repeat(self._repeats, effect)
+        return _failed(effect, error)
+
     def _call(self, effect: StoreEffect) -> Awaitable[StoreEvent]:
-        """What performs the effect; claims and completions, of which each execution has one, first."""
+        """What performs the effect."""
         match effect:
             case TakeClaim():
                 return self._store.claim(effect.wanted, effect.unknown)

@@ -15,8 +15,9 @@ is the dangerous error. Whatever is written is kept for the claim's `ttl_ms` fro
 and for `tombstone_ms`, all that is kept of it is that the id was used (a released id was not: it is gone).
 """
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
+from sidecar.errand import Told
 from sidecar.idempotency.body import KeptBody
 from sidecar.idempotency.claim import Claim, ClaimResult, UnknownPolicy, UnknownReason
 from sidecar.idempotency.record import Record
@@ -117,4 +118,21 @@ class Store(Protocol):
 
     async def close(self) -> None:
         """Let go of every connection; no other method may be called afterwards."""
+        ...
+
+
+@runtime_checkable
+class PromptStore(Store, Protocol):
+    """A store of which the two operations that every execution needs can be had without a coroutine.
+
+    They mean what `claim` and `complete` mean, and nothing calls them off. `told` is never called before they
+    return; its error is a `StoreError`, or whatever a bug raised.
+    """
+
+    def begin_claim(self, wanted: Claim, unknown: UnknownPolicy, told: Told[ClaimResult]) -> None:
+        """See `Store.claim`."""
+        ...
+
+    def begin_complete(self, claim: Claim, record: Record, told: Told[bool]) -> None:
+        """See `Store.complete`."""
         ...

@@ -42,7 +42,7 @@ from tests.property.hostile_messages import (
     after,
     in_order,
 )
-from tests.unit.extproc.driver_scene import FakeObserver, FakeStream, VirtualLoop, turn
+from tests.unit.extproc.driver_scene import FakeObserver, FakeStream, Performing, VirtualLoop, turn
 
 LIMIT = 4_096
 POLICIES = st.builds(
@@ -98,7 +98,7 @@ class HostileWalk:
         self._stream, self._observer, self._loop = FakeStream(), FakeObserver(), VirtualLoop()
         self._asked: list[Asked] = []
         timers = Timers(cast("asyncio.AbstractEventLoop", self._loop))
-        self._driver = Driver(self._stream, self._exchange, self._perform, self._observer, timers)
+        self._driver = Driver(self._stream, self._exchange, Performing(self._perform), self._observer, timers)
         self._account = EnvoyAccount()
         self._heard = 0
         self._manners = data.draw(_MANNERS, "manners")

@@ -22,7 +22,7 @@ from sidecar.store.memory import MemoryStore
 from sidecar.store.performing import StorePerformer
 from tests.property.envoy_account import EnvoyAccount
 from tests.transport.transport_scene import NO_LIMITS
-from tests.unit.extproc.driver_scene import FakeObserver
+from tests.unit.extproc.driver_scene import FakeObserver, Performing
 
 PATIENCE_S = 5.0
 """How long an answer may take; one that takes longer counts as a hang."""
@@ -123,7 +123,7 @@ async def serving(
     def perform(effect: StoreEffect | Execute) -> Coroutine[Any, Any, StoreEvent | OriginEvent]:
         return _execute(effect) if isinstance(effect, Execute) else store.perform(effect)
 
-    server = ExchangeServer(lambda: policies, perform, observer)
+    server = ExchangeServer(lambda: policies, Performing(perform), observer)
     transport = kind(f"unix:{path}", server.accept)
     await transport.start()
     try:

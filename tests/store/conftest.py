@@ -12,6 +12,7 @@ for module in (
     "large_bodies_contract",
     "waiting_contract",
     "writing_contract",
+    "begun",
 ):
     pytest.register_assert_rewrite(f"tests.store.{module}")
 

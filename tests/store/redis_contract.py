@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from sidecar.store.port import Store
 from sidecar.store.redis.store import RedisStore
 from tests.stack.valkey import Server
 from tests.store.contract import StoreContract
@@ -33,11 +34,15 @@ class RedisContract(StoreContract):
     """`StoreContract` with a store and a clock of the fixture `server`."""
 
     @pytest.fixture
-    async def store(self, server: Server) -> AsyncIterator[RedisStore]:
+    async def redis(self, server: Server) -> AsyncIterator[RedisStore]:
         store = RedisStore.from_url(server.url, prefix=f"t-{uuid.uuid4().hex}", timeout_ms=5000)
         yield store
         await store.close()
 
     @pytest.fixture
-    def clock(self, store: RedisStore) -> ServerClock:
-        return ServerClock(store)
+    def store(self, redis: RedisStore) -> Store:
+        return redis
+
+    @pytest.fixture
+    def clock(self, redis: RedisStore) -> ServerClock:
+        return ServerClock(redis)

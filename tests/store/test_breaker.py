@@ -3,18 +3,21 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 import pytest
 from msgspec.structs import replace
 
+from sidecar.errand import Errand, Told
 from sidecar.idempotency.body import KeptBody
 from sidecar.idempotency.claim import Claim, ClaimResult, UnknownPolicy, UnknownReason
 from sidecar.idempotency.record import Record
 from sidecar.store.breaker import Breaker, Circuit
 from sidecar.store.memory import MemoryStore
-from sidecar.store.port import Store, StoreCorruptError, StoreError, StoreNotAskedError, StoreUnavailableError
+from sidecar.store.port import Store, StoreCorruptError, StoreNotAskedError, StoreUnavailableError
+from tests.store.begun import Begun
 from tests.store.contract import StoreContract
-from tests.store.store_scenes import HOLD, PATIENT_MS, WRITES, Write, every_write, take, wanted
+from tests.store.store_scenes import HOLD, PATIENT_MS, RECORD, WRITES, Write, every_write, take, wanted
 from tests.store.test_memory_store import VirtualClock
 
 GONE = StoreUnavailableError("claim on here: no connection")
@@ -32,12 +35,38 @@ class TestBreaker(StoreContract):
         return Breaker(MemoryStore(clock), clock)
 
 
+class PromptMemoryStore(MemoryStore):
+    """One of which claims and completions can be had without a coroutine; it counts how many were."""
+
+    promptly = 0
+
+    def begin_claim(self, wanted: Claim, unknown: UnknownPolicy, told: Told[ClaimResult]) -> None:
+        self.promptly += 1
+        Errand(self.claim(wanted, unknown), told, asyncio.get_running_loop())
+
+    def begin_complete(self, claim: Claim, record: Record, told: Told[bool]) -> None:
+        self.promptly += 1
+        Errand(self.complete(claim, record), told, asyncio.get_running_loop())
+
+
+class TestBegun(StoreContract):
+    """The contract where claims and completions are asked of the breaker without a coroutine."""
+
+    @pytest.fixture
+    def clock(self) -> VirtualClock:
+        return VirtualClock()
+
+    @pytest.fixture(params=[MemoryStore, PromptMemoryStore])
+    def store(self, request: pytest.FixtureRequest, clock: VirtualClock) -> Begun:
+        return Begun(Breaker(request.param(clock), clock))
+
+
 class FaultyStore(MemoryStore):
     """A store that fails while it has an `error`, counts what it is asked, and answers when `open`."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         super().__init__(clock)
-        self.error: StoreError | None = None
+        self.error: Exception | None = None
         self.asked = 0
         self.open = asyncio.Event()
         self.open.set()
@@ -85,21 +114,28 @@ class FaultyStore(MemoryStore):
         await self._meet()
 
 
+class PromptFaultyStore(PromptMemoryStore, FaultyStore):
+    """Both at once."""
+
+
 @dataclass
 class Bench:
-    """A breaker around a faulty store, and the states it went through."""
+    """A breaker around a faulty store, the states it went through, and whoever asks it."""
 
+    kind: type[FaultyStore] = FaultyStore
+    begun: bool = False
     clock: VirtualClock = field(default_factory=VirtualClock)
     states: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.store = FaultyStore(self.clock)
+        self.store = self.kind(self.clock)
         self.breaker = Breaker(
             self.store, self.clock, failures=3, open_for_s=1.0, on_change=self.states.append
         )
+        self.front: Store = Begun(self.breaker) if self.begun else self.breaker
 
     async def claim(self, id_: str = "id") -> object:
-        return await self.breaker.claim(wanted("a", id_), HOLD)
+        return await self.front.claim(wanted("a", id_), HOLD)
 
     async def fail(self, times: int) -> None:
         self.store.error = GONE
@@ -113,9 +149,16 @@ class Bench:
         self.store.asked = 0
 
 
-@pytest.fixture
-def bench() -> Bench:
-    return Bench()
+WAYS = {
+    "awaited": partial(Bench),
+    "begun": partial(Bench, begun=True),
+    "begun-promptly": partial(Bench, PromptFaultyStore, begun=True),
+}
+
+
+@pytest.fixture(params=WAYS)
+def bench(request: pytest.FixtureRequest) -> Bench:
+    return WAYS[request.param]()
 
 
 async def refused(operation: Awaitable[object]) -> str:
@@ -147,7 +190,7 @@ async def test_a_success_between_failures_keeps_it_closed(bench: Bench) -> None:
 async def test_the_failures_of_writes_count_too(bench: Bench, write: Write) -> None:
     bench.store.error = GONE
     for _ in range(3):
-        await refused(write(bench.breaker, replace(wanted("a"), attempt=1)))
+        await refused(write(bench.front, replace(wanted("a"), attempt=1)))
     assert bench.states == ["open"]
 
 
@@ -192,12 +235,12 @@ async def test_open_a_claim_and_a_wait_fail_at_once_and_say_why(bench: Bench) ->
 
 @every_write
 async def test_open_a_write_passes_and_its_success_closes(bench: Bench, write: Write) -> None:
-    claim = await take(bench.breaker, wanted("a"))
+    claim = await take(bench.front, wanted("a"))
     await bench.open()
-    await refused(write(bench.breaker, claim))
+    await refused(write(bench.front, claim))
     assert bench.states == ["open"]
     bench.store.error = None
-    assert await write(bench.breaker, claim) is True
+    assert await write(bench.front, claim) is True
     assert bench.store.asked == 2
     assert bench.states == ["open", "closed"]
     await bench.claim("other")
@@ -274,7 +317,8 @@ async def test_while_one_probes_the_others_fail_at_once(bench: Bench) -> None:
     assert bench.states == ["open", "half-open", "closed"]
 
 
-async def test_a_probe_that_is_cancelled_makes_room_for_the_next(bench: Bench) -> None:
+async def test_a_probe_that_is_cancelled_makes_room_for_the_next() -> None:
+    bench = Bench()
     await bench.open()
     await bench.clock.advance(1000)
     bench.store.error = None
@@ -313,8 +357,39 @@ async def test_a_probe_that_fails_after_a_write_succeeded_opens_nothing(bench: B
     assert bench.states == ["open", "half-open", "closed"]
 
 
+async def test_while_the_circuit_is_closed_a_claim_needs_no_coroutine_and_a_completion_never_does() -> None:
+    bench = Bench(PromptFaultyStore, begun=True)
+    store = bench.store
+    assert isinstance(store, PromptFaultyStore)
+    claim = await take(bench.front, wanted("a"))
+    assert store.promptly == 1
+    await bench.open()
+    store.promptly, store.error = 0, None
+    await bench.clock.advance(1000)
+    await bench.claim()
+    assert (store.asked, store.promptly) == (1, 0)
+    await bench.open()
+    store.promptly, store.error = 0, None
+    assert await bench.front.complete(claim, RECORD) is True
+    assert (store.asked, store.promptly) == (1, 1)
+    assert bench.breaker.state is Circuit.CLOSED
+
+
+async def test_a_bug_in_the_store_is_told_and_neither_counts_nor_closes(bench: Bench) -> None:
+    bug = LookupError("a bug")
+    await bench.fail(2)
+    bench.store.error = bug
+    for _ in range(5):
+        with pytest.raises(LookupError) as raised:
+            await bench.claim()
+        assert raised.value is bug
+    assert bench.states == []
+    await bench.fail(1)
+    assert bench.states == ["open"]
+
+
 async def test_it_is_a_store(bench: Bench) -> None:
-    store: Store = bench.breaker
+    store = bench.front
     claim = await take(store, wanted("a"))
     assert await WRITES["complete"](store, replace(claim, attempt=1)) is True
     await store.close()

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.idempotency.claim import Claimed, Recorded
+from sidecar.idempotency.claim import Claimed, ClaimResult, Recorded
 from sidecar.store.port import StoreNotAskedError, StoreUnavailableError
 from sidecar.store.redis import pipelining
 from sidecar.store.redis.store import RedisStore
@@ -265,6 +265,35 @@ async def test_telling_the_script_costs_the_operation_no_more_than_its_time() ->
         with pytest.raises(StoreUnavailableError, match="no answer within 400 ms"):
             await store.claim(wanted("a"), HOLD)
         assert time.monotonic() - began < 0.55  # with a time of its own EVAL would have until 0.6 s
+
+
+async def test_who_is_told_that_the_connection_is_lost_may_ask_again_at_once() -> None:
+    asked = 0
+
+    def respond(command: list[bytes]) -> bytes | None:
+        nonlocal asked
+        assert command[0] == b"EVALSHA"
+        asked += 1
+        return None if asked == 1 else b"*5\r\n$7\r\nclaimed\r\n:1\r\n$-1\r\n:0\r\n:9\r\n"
+
+    ends: list[object] = []
+    answered = asyncio.Event()
+    async with scripted_server(respond) as url, opened(url) as store:
+
+        def ask_again(result: ClaimResult | None, error: BaseException | None) -> None:
+            ends.append(result or type(error))
+            if error is not None:
+                store.begin_claim(wanted("a"), HOLD, ask_again)
+            elif len(ends) == 6:
+                answered.set()
+
+        for _ in range(3):
+            store.begin_claim(wanted("a"), HOLD, ask_again)
+        async with asyncio.timeout(SOON_S):
+            await answered.wait()
+        assert ends == [StoreUnavailableError] * 3 + [Claimed(1, expires_ms=9)] * 3
+        assert asked == 4
+        assert len(store._commands._pipelines) == 1
 
 
 # Limits and the end

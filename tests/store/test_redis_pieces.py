@@ -13,8 +13,9 @@ from sidecar.idempotency.body import LARGEST_BODY_BYTES, PIECE_BYTES, HeldBody, 
 from sidecar.idempotency.claim import Claim, Claimed, InFlight, Recorded
 from sidecar.idempotency.record import Record
 from sidecar.store.port import StoreCorruptError, StoreUnavailableError
+from sidecar.store.redis.packing import Argument
 from sidecar.store.redis.pieces import READING_MS, UNCLAIMED_MS, WINDOW
-from sidecar.store.redis.pipelining import Reply
+from sidecar.store.redis.pipelining import Reply, Told
 from sidecar.store.redis.store import RedisStore
 from tests.stack.valkey import Server, start_valkey
 from tests.store.redis_entries import command, key
@@ -70,15 +71,23 @@ async def kept_body(store: RedisStore) -> KeptBody:
 def crash_at(store: RedisStore, monkeypatch: pytest.MonkeyPatch, number: int) -> list[str]:
     """Let the sidecar be gone before its command `number`; what it sent is noted in what is returned."""
     sent: list[str] = []
-    call = store._commands.call
+    call, post = store._commands.call, store._commands.post
 
-    def calling(arguments: tuple[str | bytes | int, ...]) -> Reply:
+    def note(arguments: tuple[Argument, ...]) -> None:
         if len(sent) == number:
             raise CrashedError
         sent.append(str(arguments[0]))
+
+    def calling(arguments: tuple[Argument, ...]) -> Reply:
+        note(arguments)
         return call(arguments)
 
+    def posting(arguments: tuple[Argument, ...], told: Told) -> None:
+        note(arguments)
+        post(arguments, told)
+
     monkeypatch.setattr(store._commands, "call", calling)
+    monkeypatch.setattr(store._commands, "post", posting)
     return sent
 
 

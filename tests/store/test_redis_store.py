@@ -2,20 +2,24 @@ import asyncio
 import re
 import uuid
 from collections.abc import AsyncIterator
+from unittest.mock import Mock
 
 import pytest
 from msgspec.structs import replace
 
 from sidecar.idempotency.claim import Claimed, Expired, InFlight, Recorded, Unknown, UnknownReason
 from sidecar.idempotency.record import Record
-from sidecar.store.port import StoreCorruptError
+from sidecar.store.port import PromptStore, Store, StoreCorruptError, StoreNotAskedError
+from sidecar.store.redis import pipelining
 from sidecar.store.redis.store import PROBE_MS, RedisStore
 from tests.stack.valkey import Server
+from tests.store.begun import Begun
 from tests.store.redis_contract import RedisContract, ServerClock
 from tests.store.redis_entries import change, command, fields, key, put
 from tests.store.store_scenes import (
     FINGERPRINT,
     HOLD,
+    LARGE_RECORD,
     LONG,
     RECORD,
     RETRY,
@@ -25,6 +29,7 @@ from tests.store.store_scenes import (
     every_write,
     take,
     wanted,
+    whole,
 )
 
 
@@ -38,6 +43,18 @@ class TestOnRedis(RedisContract):
     @pytest.fixture
     def server(self, redis7: Server) -> Server:
         return redis7
+
+
+class TestBegunOnValkey(RedisContract):
+    """Where claims and completions are asked without a coroutine."""
+
+    @pytest.fixture
+    def server(self, valkey: Server) -> Server:
+        return valkey
+
+    @pytest.fixture
+    def store(self, redis: RedisStore) -> Store:
+        return Begun(redis)
 
 
 @pytest.fixture
@@ -213,6 +230,78 @@ async def test_a_record_of_a_megabyte_comes_back_whole(store: RedisStore) -> Non
     great = replace(RECORD, body=bytes(range(256)) * 4096)
     await store.complete(await take(store, wanted("a")), great)
     assert await ask(store, wanted("b"), HOLD) == Recorded(great)
+
+
+# Without a coroutine
+
+
+async def test_who_asks_can_see_that_no_coroutine_is_needed(store: RedisStore) -> None:
+    assert isinstance(store, PromptStore)
+
+
+async def test_a_server_that_forgot_the_scripts_tells_all_the_same(store: RedisStore) -> None:
+    begun = Begun(store)
+    for id_, record in (("small", RECORD), ("large", LARGE_RECORD)):
+        await command(store, "SCRIPT", "FLUSH")
+        claim = await take(begun, wanted("a", id_))
+        await command(store, "SCRIPT", "FLUSH")
+        assert await begun.complete(claim, record) is True
+        assert await whole(store, await store.claim(wanted("b", id_), HOLD)) == record
+
+
+async def test_what_is_not_sent_as_too_much_waits_is_told_as_never_asked(
+    store: RedisStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipelining, "MOST_OUTSTANDING", 1)
+    begun = Begun(store)
+    taken, *refused = await asyncio.gather(
+        begun.claim(wanted("a"), HOLD),
+        begun.claim(wanted("b"), HOLD),
+        begun.complete(wanted("b"), RECORD),
+        return_exceptions=True,
+    )
+    assert isinstance(taken, Claimed)
+    assert [type(error) for error in refused] == [StoreNotAskedError] * 2
+    assert [str(error).partition(" on ")[0] for error in refused] == ["claim", "complete"]
+
+
+@pytest.mark.parametrize("forgotten", [False, True])
+async def test_an_entry_that_cannot_be_read_is_told_as_damage(store: RedisStore, forgotten: bool) -> None:
+    begun = Begun(store)
+    await put(store, WHOLE | {"state": "resting"})
+    for operation in (begun.claim(wanted("a"), HOLD), begun.complete(wanted("a"), RECORD)):
+        if forgotten:
+            await command(store, "SCRIPT", "FLUSH")
+        with pytest.raises(StoreCorruptError, match="newer sidecar"):
+            await operation
+
+
+@pytest.mark.parametrize("forgotten", [False, True])
+async def test_a_bug_in_what_reads_a_reply_is_told_and_costs_nobody_else_an_answer(
+    store: RedisStore, monkeypatch: pytest.MonkeyPatch, forgotten: bool
+) -> None:
+    claim = await take(store, wanted("a"))
+    if forgotten:
+        await command(store, "SCRIPT", "FLUSH")
+    bug = LookupError("a bug")
+    monkeypatch.setattr("sidecar.store.redis.store._claim_result", Mock(side_effect=bug))
+    begun = Begun(store)
+    first, held, last = await asyncio.gather(
+        begun.claim(wanted("b", "other"), HOLD),
+        begun.complete(claim, RECORD),
+        begun.claim(wanted("b", "another"), HOLD),
+        return_exceptions=True,
+    )
+    assert (first, held, last) == (bug, True, bug)
+
+
+async def test_a_bug_on_the_way_to_the_server_is_told_too(
+    store: RedisStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claim = await take(store, wanted("a"))
+    monkeypatch.setattr("sidecar.store.redis.store.encode_record", Mock(side_effect=LookupError("a bug")))
+    with pytest.raises(LookupError, match="a bug"):
+        await Begun(store).complete(claim, RECORD)
 
 
 MOST_OVERHEAD_BYTES = 400

@@ -14,7 +14,7 @@ from sidecar.extproc.transport.port import PROCESS
 from sidecar.idempotency.claim import Claimed
 from sidecar.telemetry.metrics import Metrics
 from sidecar.telemetry.observer import Telemetry
-from tests.unit.extproc.driver_scene import POLICIES
+from tests.unit.extproc.driver_scene import POLICIES, Performing
 from tests.unit.extproc.envoy_messages import (
     request_body,
     request_headers,
@@ -45,7 +45,7 @@ def collected_by_hand() -> Iterator[None]:
 @pytest.mark.usefixtures("collected_by_hand")
 async def test_an_exchange_leaves_no_cycles_behind() -> None:
     telemetry = Telemetry(Metrics())
-    server = ExchangeServer(lambda: POLICIES, answer_later, telemetry)
+    server = ExchangeServer(lambda: POLICIES, Performing(answer_later), telemetry)
     scene = Scene(routes={PROCESS.encode(): server.accept}).greet()
 
     async def exchange(stream_id: int) -> None:

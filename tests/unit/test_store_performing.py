@@ -1,10 +1,15 @@
 """A store's answers and failures become the exchange's events, and each operation is observed."""
 
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, TypeVar
 
 import pytest
 from msgspec.structs import replace
 
+from sidecar.errand import Told
 from sidecar.exchange.effects import (
     AwaitOwner,
     Complete,
@@ -48,6 +53,9 @@ from sidecar.store.memory import MemoryStore
 from sidecar.store.performing import StorePerformer
 from sidecar.store.port import StoreCorruptError, StoreError, StoreUnavailableError
 from sidecar.store.repeating import RepeatedWrites
+from tests.store.begun import told
+
+T = TypeVar("T")
 
 CLAIM = Claim("id", "owner", 1, 30_000, 60_000)
 RECORD = Record(201, (), b"done", (), b"f" * 32)
@@ -67,6 +75,7 @@ class ScriptedStore(MemoryStore):
         super().__init__(lambda: 0.0)
         self.answer = answer
         self.asked: list[tuple[object, ...]] = []
+        self.promptly: list[str] = []
 
     def _say(self, *asked: object) -> ClaimResult | bool:
         self.asked.append(asked)
@@ -102,6 +111,28 @@ class ScriptedStore(MemoryStore):
         return b"piece"
 
 
+class PromptScriptedStore(ScriptedStore):
+    """Answers claims and completions without a coroutine, in the loop's next turn."""
+
+    def begin_claim(self, wanted: Claim, unknown: UnknownPolicy, told: Told[ClaimResult]) -> None:
+        self.promptly.append("claim")
+        asyncio.get_running_loop().call_soon(self._tell, self.claim(wanted, unknown), told)
+
+    def begin_complete(self, claim: Claim, record: Record, told: Told[bool]) -> None:
+        self.promptly.append("complete")
+        asyncio.get_running_loop().call_soon(self._tell, self.complete(claim, record), told)
+
+    @staticmethod
+    def _tell(answering: Coroutine[Any, Any, T], told: Told[T]) -> None:
+        """Tell how `answering`, which waits for nothing, ends."""
+        try:
+            answering.send(None)
+        except StopIteration as end:
+            told(end.value, None)
+        except Exception as error:  # noqa: BLE001 (it is to be told, whatever it is)
+            told(None, error)
+
+
 class NotedRepeats(RepeatedWrites):
     """Notes what is to be repeated, and repeats nothing."""
 
@@ -117,10 +148,34 @@ class NotedRepeats(RepeatedWrites):
         self.made_sure.append(effect)
 
 
+async def performed(performer: StorePerformer, effect: StoreEffect) -> StoreEvent:
+    return await performer.perform(effect)
+
+
+async def begun(performer: StorePerformer, effect: StoreEffect) -> StoreEvent:
+    return await told(partial(performer.begin, effect))
+
+
+@dataclass(frozen=True)
+class Way:
+    """How an effect is performed, and of what kind of store."""
+
+    perform: Callable[[StorePerformer, StoreEffect], Awaitable[StoreEvent]]
+    store: type[ScriptedStore]
+
+
+WAYS = {
+    "performed": Way(performed, ScriptedStore),
+    "begun": Way(begun, ScriptedStore),
+    "begun-promptly": Way(begun, PromptScriptedStore),
+}
+
+
 @dataclass
 class Bench:
     """A performer on a scripted store, with a clock that moves a quarter of a second at each look."""
 
+    way: Way
     answer: ClaimResult | bool | Exception
     observed: list[tuple[str, str, float, StoreError | None]] = field(default_factory=list)
     now: float = 0.0
@@ -131,9 +186,14 @@ class Bench:
         return self.now
 
     async def perform(self, effect: StoreEffect) -> StoreEvent:
-        self.store = ScriptedStore(self.answer)
-        observe = lambda *told: self.observed.append(told)  # noqa: E731 (the shortest way to note a call)
-        return await StorePerformer(self.store, observe, self.clock, self.repeats).perform(effect)
+        self.store = self.way.store(self.answer)
+        observe = lambda *seen: self.observed.append(seen)  # noqa: E731 (the shortest way to note a call)
+        return await self.way.perform(StorePerformer(self.store, observe, self.clock, self.repeats), effect)
+
+
+@pytest.fixture(params=WAYS)
+def way(request: pytest.FixtureRequest) -> Way:
+    return WAYS[request.param]
 
 
 @pytest.mark.parametrize(
@@ -152,13 +212,20 @@ class Bench:
     ids=lambda part: type(part).__name__,
 )
 async def test_each_effect_is_one_operation_of_the_port(
-    effect: StoreEffect, asked: tuple[object, ...]
+    way: Way, effect: StoreEffect, asked: tuple[object, ...]
 ) -> None:
-    bench = Bench(Claimed(1) if isinstance(effect, TakeClaim) else True)
+    bench = Bench(way, Claimed(1) if isinstance(effect, TakeClaim) else True)
 
     await bench.perform(effect)
 
     assert bench.store.asked == [asked]
+
+
+async def test_claims_and_completions_need_no_coroutine_where_the_store_can_do_without() -> None:
+    for effect, answer in ((TAKE, Claimed(1)), (COMPLETE, True), (RELEASE, True)):
+        bench = Bench(WAYS["begun-promptly"], answer)
+        await bench.perform(effect)
+        assert bench.store.promptly == ([] if effect is RELEASE else [bench.store.asked[0][0]])
 
 
 @pytest.mark.parametrize(
@@ -172,16 +239,16 @@ async def test_each_effect_is_one_operation_of_the_port(
     ],
     ids=lambda part: type(part).__name__,
 )
-async def test_the_answer_to_a_claim_is_the_event(answer: ClaimResult, result: str) -> None:
-    bench = Bench(answer)
+async def test_the_answer_to_a_claim_is_the_event(way: Way, answer: ClaimResult, result: str) -> None:
+    bench = Bench(way, answer)
 
     assert await bench.perform(TAKE) is answer
     assert bench.observed == [("claim", result, 0.25, None)]
 
 
 @pytest.mark.parametrize(("held", "result"), [(True, "held"), (False, "lost")])
-async def test_other_answers_say_whether_the_claim_was_still_ours(held: bool, result: str) -> None:
-    bench = Bench(held)
+async def test_other_answers_say_whether_the_claim_was_still_ours(way: Way, held: bool, result: str) -> None:
+    bench = Bench(way, held)
 
     assert await bench.perform(RENEW) == Renewed(held)
     for effect in (COMPLETE, RELEASE, MARK):
@@ -191,22 +258,22 @@ async def test_other_answers_say_whether_the_claim_was_still_ours(held: bool, re
     assert bench.observed == [(operation, result, 0.25, None) for operation in operations]
 
 
-async def test_a_piece_that_is_read_is_given_on() -> None:
-    bench = Bench(True)
+async def test_a_piece_that_is_read_is_given_on(way: Way) -> None:
+    bench = Bench(way, True)
 
     assert await bench.perform(FETCH) == PieceFetched(b"piece")
     assert bench.observed == [("read_piece", "fetched", 0.25, None)]
 
 
-async def test_a_piece_of_a_body_in_memory_is_not_asked_of_the_store() -> None:
-    bench = Bench(True)
+async def test_a_piece_of_a_body_in_memory_is_not_asked_of_the_store(way: Way) -> None:
+    bench = Bench(way, True)
 
     assert await bench.perform(FetchPiece(HeldBody((b"first", b"last")), 1)) == PieceFetched(b"last")
     assert bench.store.asked == []
 
 
-async def test_a_wait_that_ends_says_that_the_owner_may_be_done() -> None:
-    bench = Bench(True)
+async def test_a_wait_that_ends_says_that_the_owner_may_be_done(way: Way) -> None:
+    bench = Bench(way, True)
 
     assert await bench.perform(AWAIT) == OwnerGone()
     assert bench.observed == [("wait", "owner_gone", 0.25, None)]
@@ -226,9 +293,11 @@ async def test_a_wait_that_ends_says_that_the_owner_may_be_done() -> None:
     ],
     ids=lambda part: type(part).__name__,
 )
-async def test_a_store_that_is_unavailable_is_an_event_too(effect: StoreEffect, event: StoreEvent) -> None:
+async def test_a_store_that_is_unavailable_is_an_event_too(
+    way: Way, effect: StoreEffect, event: StoreEvent
+) -> None:
     error = StoreUnavailableError("no answer within 250 ms")
-    bench = Bench(error)
+    bench = Bench(way, error)
 
     assert await bench.perform(effect) == event
     ((_, result, seconds, observed),) = bench.observed
@@ -236,32 +305,39 @@ async def test_a_store_that_is_unavailable_is_an_event_too(effect: StoreEffect, 
 
 
 @pytest.mark.parametrize("error", [StoreCorruptError("damaged"), StoreError("other")], ids=repr)
-async def test_a_store_that_cannot_be_read_is_not_merely_unavailable(error: StoreError) -> None:
-    assert await Bench(error).perform(TAKE) == ClaimFailed(unavailable=False)
+async def test_a_store_that_cannot_be_read_is_not_merely_unavailable(way: Way, error: StoreError) -> None:
+    assert await Bench(way, error).perform(TAKE) == ClaimFailed(unavailable=False)
 
 
-async def test_a_bug_in_an_adapter_is_not_taken_for_an_answer() -> None:
-    bench = Bench(LookupError("a bug"))
+@pytest.mark.parametrize("effect", [TAKE, COMPLETE, RELEASE, RENEW], ids=lambda effect: type(effect).__name__)
+async def test_a_bug_in_an_adapter_is_not_taken_for_an_answer(way: Way, effect: StoreEffect) -> None:
+    bug = LookupError("a bug")
+    bench = Bench(way, bug)
 
-    with pytest.raises(LookupError):
-        await bench.perform(TAKE)
+    with pytest.raises(LookupError) as raised:
+        await bench.perform(effect)
+    assert raised.value is bug
     assert bench.observed == []
+    assert bench.repeats.added == []
+    assert bench.repeats.made_sure == []
 
 
 SETTLING: list[SettleEffect] = [COMPLETE, RELEASE, MARK]
 
 
 @pytest.mark.parametrize("effect", SETTLING, ids=lambda effect: type(effect).__name__)
-async def test_the_end_of_an_attempt_that_the_store_did_not_answer_is_repeated(effect: SettleEffect) -> None:
-    bench = Bench(StoreUnavailableError("no answer within 250 ms"))
+async def test_the_end_of_an_attempt_that_the_store_did_not_answer_is_repeated(
+    way: Way, effect: SettleEffect
+) -> None:
+    bench = Bench(way, StoreUnavailableError("no answer within 250 ms"))
 
     assert await bench.perform(effect) == SettlingFailed()
     assert bench.repeats.added == [effect]
 
 
 @pytest.mark.parametrize("effect", [TAKE, RENEW, NOTE, AWAIT], ids=lambda effect: type(effect).__name__)
-async def test_what_ends_no_attempt_is_for_the_exchange_to_repeat(effect: StoreEffect) -> None:
-    bench = Bench(StoreUnavailableError("no answer within 250 ms"))
+async def test_what_ends_no_attempt_is_for_the_exchange_to_repeat(way: Way, effect: StoreEffect) -> None:
+    bench = Bench(way, StoreUnavailableError("no answer within 250 ms"))
 
     await bench.perform(effect)
     assert bench.repeats.added == []
@@ -269,8 +345,8 @@ async def test_what_ends_no_attempt_is_for_the_exchange_to_repeat(effect: StoreE
 
 
 @pytest.mark.parametrize("answer", [True, False, StoreCorruptError("damaged")], ids=repr)
-async def test_a_write_that_the_store_answered_is_not_repeated(answer: bool | StoreError) -> None:
-    bench = Bench(answer)
+async def test_a_write_that_the_store_answered_is_not_repeated(way: Way, answer: bool | StoreError) -> None:
+    bench = Bench(way, answer)
 
     for effect in SETTLING:
         await bench.perform(effect)
@@ -278,16 +354,17 @@ async def test_a_write_that_the_store_answered_is_not_repeated(answer: bool | St
     assert bench.repeats.made_sure == []
 
 
-async def test_the_release_of_a_claim_that_was_never_answered_is_made_sure_of() -> None:
+async def test_the_release_of_a_claim_that_was_never_answered_is_made_sure_of(way: Way) -> None:
     release = Release(replace(CLAIM, attempt=0))
-    bench = Bench(True)
+    bench = Bench(way, True)
 
     assert await bench.perform(release) == Settled(True)
     assert bench.repeats.made_sure == [release]
     assert bench.repeats.added == []
 
 
-async def test_without_repeats_a_lost_write_is_only_told() -> None:
-    store = ScriptedStore(StoreUnavailableError("no answer within 250 ms"))
+async def test_without_repeats_a_lost_write_is_only_told(way: Way) -> None:
+    store = way.store(StoreUnavailableError("no answer within 250 ms"))
+    performer = StorePerformer(store, lambda *_: None, lambda: 0.0)
 
-    assert await StorePerformer(store, lambda *_: None, lambda: 0.0).perform(COMPLETE) == SettlingFailed()
+    assert await way.perform(performer, COMPLETE) == SettlingFailed()

@@ -17,7 +17,7 @@ from grpc_health.v1 import health, health_pb2
 from grpc_health.v1.health import aio
 
 from sidecar.config.tls import ServerTls
-from sidecar.extproc.errand import Errand
+from sidecar.errand import Errand
 from sidecar.extproc.transport.port import PROCESS, Accept
 
 if TYPE_CHECKING:

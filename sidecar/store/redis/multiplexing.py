@@ -8,7 +8,7 @@ from redis.exceptions import RedisError
 from sidecar.store.redis.address import Address
 from sidecar.store.redis.handshake import hand_over, log_in
 from sidecar.store.redis.packing import Argument, pack
-from sidecar.store.redis.pipelining import Pipeline, Reply
+from sidecar.store.redis.pipelining import Pipeline, Reply, Told
 
 
 class Multiplexer:
@@ -48,6 +48,14 @@ class Multiplexer:
             pipeline = self._begin()
         return pipeline.send(pack(command), self._timeout_s)
 
+    def post(self, command: tuple[Argument, ...], told: Told) -> None:
+        """Send one command; who asks is told the reply, or the exception that there is instead.
+
+        Raises:
+            OverloadError: As for `call`.
+        """
+        self._accepting().post(pack(command), self._timeout_s, told)
+
     async def close(self) -> None:
         """Close every connection; commands under way fail."""
         if self._opening is not None:
@@ -55,6 +63,10 @@ class Multiplexer:
             await asyncio.gather(self._opening, return_exceptions=True)
         for pipeline in list(self._pipelines):
             pipeline.end(RedisConnectionError("the store was closed"))
+
+    def _accepting(self) -> Pipeline:
+        pipeline = self._current
+        return self._begin() if pipeline is None or not pipeline.accepting else pipeline
 
     def _begin(self) -> Pipeline:
         # No other one is being opened: while it is, it takes commands.

@@ -32,6 +32,9 @@ MOST_UNSENT_BYTES = 64 * 1024 * 1024
 Reply: TypeAlias = asyncio.Future[Any]
 """What a command is answered with; fails with a `RedisError`, an `OSError` or a `TimeoutError`."""
 
+Told: TypeAlias = Callable[[object], None]
+"""Told what a command is answered with, or with which of those exceptions it fails."""
+
 _PARTIAL = object()
 
 
@@ -65,7 +68,7 @@ class Pipeline(asyncio.Protocol):
         self._reader = hiredis.Reader(
             protocolError=InvalidResponse, replyError=DefaultParser.parse_error, notEnoughData=_PARTIAL
         )
-        self._unanswered: deque[tuple[float, Reply]] = deque()  # by deadline, which is the order of sending
+        self._unanswered: deque[tuple[float, Told]] = deque()  # by deadline, which is the order of sending
         self._overdue = 0  # commands that were sent, are no longer waited for, and still owe their reply
         self._unsent: deque[Packed] = deque()  # the commands of the last of `_unanswered`, in the same order
         self._unsent_bytes = 0
@@ -80,11 +83,18 @@ class Pipeline(asyncio.Protocol):
         return len(self._unanswered)
 
     def send(self, command: Packed, within_s: float) -> Reply:
-        """Send a command, together with all others of this turn of the loop, and return its reply to be.
+        """Send a command as `post` does, and return its reply to be; cancelled, nobody waits for it."""
+        reply: Reply = self._loop.create_future()
+        self.post(command, within_s, _Promise(reply))
+        return reply
+
+    def post(self, command: Packed, within_s: float, told: Told) -> None:
+        """Send a command, together with all others of this turn of the loop.
 
         Args:
             command: One command.
             within_s: How long it may take in all, in seconds: the same for every command of a connection.
+            told: Called once, and never before this returns.
 
         Raises:
             OverloadError: Too much waits already.
@@ -93,9 +103,8 @@ class Pipeline(asyncio.Protocol):
             raise OverloadError(f"{MOST_OUTSTANDING} commands wait for the server's answers already")
         if self._unsent_bytes >= MOST_UNSENT_BYTES:
             raise OverloadError(f"{MOST_UNSENT_BYTES >> 20} MiB wait for the server to read them already")
-        reply: Reply = self._loop.create_future()
         deadline = self._loop.time() + within_s
-        self._unanswered.append((deadline, reply))
+        self._unanswered.append((deadline, told))
         self._unsent.append(command)
         self._unsent_bytes += size(command)
         if self._timer is None:
@@ -103,12 +112,11 @@ class Pipeline(asyncio.Protocol):
         if self._writable and not self._flushing:
             self._flushing = True
             self._loop.call_soon(self._flush)
-        return reply
 
     def begin(self, writer: asyncio.StreamWriter) -> None:
         """The connection is open: send what waited for it, less what is wanted no more."""
         self._writer, self._transport = writer, writer.transport
-        wanted = [pair for pair in zip(self._unanswered, self._unsent, strict=True) if not pair[0][1].done()]
+        wanted = [pair for pair in zip(self._unanswered, self._unsent, strict=True) if _is_wanted(pair[0][1])]
         self._unanswered = deque(waiting for waiting, _ in wanted)
         self._unsent = deque(command for _, command in wanted)
         self._writable = True
@@ -129,12 +137,11 @@ class Pipeline(asyncio.Protocol):
         if self._writer is not None:
             # Not `close`, which would wait until a server that does not read has taken everything.
             self._transport.abort()
-        for _, reply in self._unanswered:
-            if not reply.done():
-                reply.set_exception(error)
-        self._unanswered.clear()
+        unanswered, self._unanswered = self._unanswered, deque()
         self._unsent.clear()
         self._ended(self)
+        for _, told in unanswered:
+            self._tell(told, error)
 
     # What the event loop calls
 
@@ -179,13 +186,23 @@ class Pipeline(asyncio.Protocol):
             return
         if len(self._unanswered) <= len(self._unsent):
             raise InvalidResponse("the server answered what it was not asked")
-        _, future = self._unanswered.popleft()
-        if future.done():  # its caller was cancelled
-            return
-        if isinstance(reply, Exception):
-            future.set_exception(reply)
-        else:
-            future.set_result(reply)
+        _, told = self._unanswered.popleft()
+        try:  # as `_tell`, which would be another call for each reply
+            told(reply)
+        except Exception as error:  # noqa: BLE001 (as there)
+            self._report(error)
+
+    def _tell(self, told: Told, reply: object) -> None:
+        try:
+            told(reply)
+        except Exception as error:  # noqa: BLE001 (one caller's bug must not cost the others their replies)
+            self._report(error)
+
+    def _report(self, error: Exception) -> None:
+        """As asyncio reports the errors of callbacks."""
+        self._loop.call_exception_handler(
+            {"message": "who asked the store raised", "exception": error, "protocol": self}
+        )
 
     def _flush(self) -> None:
         """Write what there is, as long as the transport takes it: small ones as one, big ones as they are."""
@@ -206,11 +223,9 @@ class Pipeline(asyncio.Protocol):
     def _look_at_the_time(self) -> None:
         """Give up what is overdue, and come back when the next one would be."""
         self._timer = None
-        now = self._loop.time()
+        now, late = self._loop.time(), list[Told]()
         while self._unanswered and self._unanswered[0][0] <= now:
-            _, reply = self._unanswered.popleft()
-            if not reply.done():
-                reply.set_exception(TimeoutError())
+            late.append(self._unanswered.popleft()[1])
             self.accepting = self._writer is None
             if len(self._unsent) > len(self._unanswered):
                 self._unsent_bytes -= size(self._unsent.popleft())  # never sent, so no reply is owed
@@ -218,5 +233,28 @@ class Pipeline(asyncio.Protocol):
                 self._overdue += 1
         if self._unanswered:
             self._timer = self._loop.call_at(self._unanswered[0][0], self._look_at_the_time)
-        elif not self.accepting:
+        for told in late:
+            self._tell(told, TimeoutError())
+        if not (self.accepting or self._unanswered):
             self.end(RedisConnectionError("retired"))
+
+
+class _Promise:
+    """Tells a future."""
+
+    __slots__ = ("future",)
+
+    def __init__(self, future: Reply) -> None:
+        self.future = future
+
+    def __call__(self, reply: object) -> None:
+        if self.future.done():  # its caller was cancelled
+            return
+        if isinstance(reply, Exception):
+            self.future.set_exception(reply)
+        else:
+            self.future.set_result(reply)
+
+
+def _is_wanted(told: Told) -> bool:
+    return not (isinstance(told, _Promise) and told.future.done())

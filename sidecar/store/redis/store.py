@@ -5,12 +5,15 @@ The pieces of a large body have keys of their own (`redis.pieces`).
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
+from typing import TypeVar
 
 from msgspec.structs import replace
 from redis.exceptions import NoScriptError, RedisError
 
+from sidecar.errand import Errand, Told, answer_of
 from sidecar.idempotency.body import HeldBody, KeptBody
 from sidecar.idempotency.claim import (
     Claim,
@@ -36,6 +39,8 @@ from sidecar.store.redis.scripts import Script
 from sidecar.store.redis.waiting import Waiting
 from sidecar.store.serialization import decode_record, encode_record
 
+T = TypeVar("T")
+
 PROBE_MS = 1000
 """How long the key that `ping` writes lives, in milliseconds."""
 
@@ -46,7 +51,9 @@ _REASONS = {reason.value.encode(): reason for reason in UnknownReason}
 
 
 class RedisStore:
-    """A `Store` on one Redis or Valkey server. The key of an id is `prefix:id`; no operation touches two ids.
+    """A `PromptStore` on one Redis or Valkey server. The key of an id is `prefix:id`.
+
+    No operation touches two ids.
 
     Args:
         address: The server.
@@ -73,28 +80,43 @@ class RedisStore:
 
     async def claim(self, wanted: Claim, unknown: UnknownPolicy) -> ClaimResult:
         """See `Store.claim`."""
-        lifetime = (wanted.ttl_ms, wanted.tombstone_ms)
-        arguments = (wanted.owner, wanted.lease_ms, *lifetime, unknown)
-        return _claim_result(await self._run(scripts.CLAIM, wanted.id, arguments))
+        return await answer_of(partial(self.begin_claim, wanted, unknown))
+
+    def begin_claim(self, wanted: Claim, unknown: UnknownPolicy, told: Told[ClaimResult]) -> None:
+        """See `PromptStore.begin_claim`."""
+        key, lease_ms = self._prefix + wanted.id, wanted.lease_ms
+        operands = (1, key, wanted.owner, lease_ms, wanted.ttl_ms, wanted.tombstone_ms, unknown)
+        self._begin(scripts.CLAIM, operands, _claim_result, told)
 
     async def renew(self, claim: Claim) -> bool:
         """See `Store.renew`."""
         lifetime = (claim.ttl_ms, claim.tombstone_ms)
         arguments = (claim.owner, claim.attempt, claim.lease_ms, *lifetime)
-        return bool(await self._run(scripts.RENEW, claim.id, arguments))
+        return await self._run(scripts.RENEW, claim.id, arguments, bool)
 
     async def note_fingerprint(self, claim: Claim, fingerprint: bytes) -> bool:
         """See `Store.note_fingerprint`."""
         lifetime = (claim.ttl_ms, claim.tombstone_ms)
         arguments = (claim.owner, claim.attempt, claim.lease_ms, *lifetime, fingerprint)
-        return bool(await self._run(scripts.NOTE_FINGERPRINT, claim.id, arguments))
+        return await self._run(scripts.NOTE_FINGERPRINT, claim.id, arguments, bool)
 
     async def complete(self, claim: Claim, record: Record) -> bool:
         """See `Store.complete`."""
         if isinstance(record.body, HeldBody):
             return await self._complete_in_pieces(claim, record, record.body)
-        arguments = _completion(claim, record)
-        return bool(await self._run(scripts.COMPLETE, claim.id, arguments))
+        return await answer_of(partial(self.begin_complete, claim, record))
+
+    def begin_complete(self, claim: Claim, record: Record, told: Told[bool]) -> None:
+        """See `PromptStore.begin_complete`; what takes several round trips takes a coroutine."""
+        if isinstance(record.body, HeldBody):
+            Errand(self.complete(claim, record), told, asyncio.get_running_loop())
+        else:
+            try:
+                operands = (1, self._prefix + claim.id, *_completion(claim, record))
+            except Exception as error:  # noqa: BLE001 (a bug is told like every other end)
+                _tell_soon(told, error)
+            else:
+                self._begin(scripts.COMPLETE, operands, bool, told)
 
     async def read_piece(self, body: KeptBody, number: int) -> bytes:
         """See `Store.read_piece`; one round trip."""
@@ -103,14 +125,14 @@ class RedisStore:
 
     async def release(self, claim: Claim) -> bool:
         """See `Store.release`."""
-        return bool(await self._run(scripts.RELEASE, claim.id, (claim.owner, claim.ttl_ms)))
+        return await self._run(scripts.RELEASE, claim.id, (claim.owner, claim.ttl_ms), bool)
 
     async def mark_unknown(self, claim: Claim, reason: UnknownReason, fingerprint: bytes | None) -> bool:
         """See `Store.mark_unknown`."""
         lifetime = (claim.ttl_ms, claim.tombstone_ms)
         noted = () if fingerprint is None else (fingerprint,)
         arguments = (claim.owner, claim.attempt, *lifetime, reason, *noted)
-        return bool(await self._run(scripts.MARK_UNKNOWN, claim.id, arguments))
+        return await self._run(scripts.MARK_UNKNOWN, claim.id, arguments, bool)
 
     async def wait(self, claim_id: str, timeout_ms: int) -> None:
         """See `Store.wait`, and `redis.waiting` for how."""
@@ -127,14 +149,15 @@ class RedisStore:
         await self._commands.close()
 
     async def _lease_left(self, entry: str) -> int:
-        left_ms = await self._run(scripts.WAIT, entry.removeprefix(self._prefix), ())
-        return left_ms if isinstance(left_ms, int) else 0
+        return await self._run(scripts.WAIT, entry.removeprefix(self._prefix), (), _milliseconds)
 
     async def _complete_in_pieces(self, claim: Claim, record: Record, body: HeldBody) -> bool:
         with self._reporting("complete"):
             kept = await self._pieces.write(claim, body, record.headers)
         arguments = (*_completion(claim, replace(record, body=kept)), claim.ttl_ms + READING_MS)
-        held = await self._run(scripts.COMPLETE, claim.id, arguments, self._pieces.names(kept))
+        names = self._pieces.names(kept)
+        operands = (1 + len(names), self._prefix + claim.id, *names, *arguments)
+        held = await answer_of(partial(self._begin, scripts.COMPLETE, operands, _as_it_is))
         if held == _PIECE_MISSING:
             raise StoreUnavailableError(
                 f"complete on {self._place}: the server lost a piece of the body as soon as it had taken it"
@@ -150,25 +173,60 @@ class RedisStore:
             raise self._port_error(operation, error) from None
 
     async def _run(
+        self, script: Script, claim_id: str, arguments: tuple[Argument, ...], read: Callable[[object], T]
+    ) -> T:
+        """Run a transition on an id and return what `read` makes of its reply."""
+        operands = (1, self._prefix + claim_id, *arguments)
+        return await answer_of(partial(self._begin, script, operands, read))
+
+    def _begin(
         self,
         script: Script,
-        claim_id: str,
-        arguments: tuple[Argument, ...],
-        further_keys: tuple[str, ...] = (),
-    ) -> object:
-        """Run a transition on an id and return its reply; every exception is one of the port's."""
+        operands: tuple[Argument, ...],
+        read: Callable[[object], T],
+        told: Told[T],
+    ) -> None:
+        """Run a transition and tell what `read` makes of its reply; every error is one of the port's.
+
+        Args:
+            script: The transition.
+            operands: The number of its keys, the keys, and its arguments.
+            read: What a reply means.
+            told: Told that.
+        """
         began = time.monotonic()
-        operands = (1 + len(further_keys), self._prefix + claim_id, *further_keys, *arguments)
+
+        def on_reply(reply: object) -> None:
+            if isinstance(reply, NoScriptError):
+                Errand(self._evaluated(script, operands, began, read), told, asyncio.get_running_loop())
+            elif isinstance(reply, (RedisError, OSError)):  # TimeoutError is an OSError
+                told(None, self._port_error(script.name, reply))
+            else:
+                try:
+                    result = read(reply)
+                except Exception as error:  # noqa: BLE001 (what is stored cannot be read, or there is a bug)
+                    told(None, error)
+                else:
+                    told(result, None)
+
         try:
-            try:
-                return await self._commands.call(("EVALSHA", script.sha1, *operands))
-            except NoScriptError:
-                # Nothing has run: this server is new. EVAL runs the script, and the server keeps it. Commands
-                # that were on their way meanwhile do the same, each for itself: a few kilobytes each, once.
-                left_s = began + self._timeout_ms / 1000 - time.monotonic()
-                return await asyncio.create_task(self._evaluate(script, operands, left_s))
-        except (RedisError, OSError, OverloadError) as error:  # `_reporting`, inline: it is on every path
-            raise self._port_error(script.name, error) from None
+            self._commands.post(("EVALSHA", script.sha1, *operands), on_reply)
+        except OverloadError as error:
+            _tell_soon(told, self._port_error(script.name, error))
+        except Exception as error:  # noqa: BLE001 (a bug is told like every other end)
+            _tell_soon(told, error)
+
+    async def _evaluated(
+        self, script: Script, operands: tuple[Argument, ...], began: float, read: Callable[[object], T]
+    ) -> T:
+        """The same where nothing has run, because this server is new.
+
+        EVAL runs the script, and the server keeps it. Commands that were on their way meanwhile do the same,
+        each for itself: a few kilobytes each, once.
+        """
+        left_s = began + self._timeout_ms / 1000 - time.monotonic()
+        with self._reporting(script.name):
+            return read(await asyncio.create_task(self._evaluate(script, operands, left_s)))
 
     async def _evaluate(self, script: Script, operands: tuple[Argument, ...], within_s: float) -> object:
         """The operation's time goes on: here, and only here, it needs a timer of its own, and so a task."""
@@ -184,6 +242,18 @@ class RedisStore:
 def _completion(claim: Claim, record: Record) -> tuple[Argument, ...]:
     """What `complete.lua` is told, save for the pieces of a large body."""
     return (claim.owner, claim.attempt, claim.ttl_ms, claim.tombstone_ms, encode_record(record))
+
+
+def _tell_soon(told: Told[T], error: Exception) -> None:
+    asyncio.get_running_loop().call_soon(told, None, error)
+
+
+def _as_it_is(reply: object) -> object:
+    return reply
+
+
+def _milliseconds(reply: object) -> int:
+    return reply if isinstance(reply, int) else 0
 
 
 def _claim_result(reply: object) -> ClaimResult:

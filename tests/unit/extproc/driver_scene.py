@@ -1,10 +1,12 @@
 """A driver on a stream: the real machine and codec, a store that answers when told, virtual time."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any, cast
 
+from sidecar.errand import Errand, Told
 from sidecar.exchange.effects import Count, CountOutcome, Effect, Execute, StoreEffect
 from sidecar.exchange.events import Claimed, OriginEvent, Settled, StoreEvent
 from sidecar.exchange.machine import Exchange
@@ -56,8 +58,31 @@ class FakeStream:
         return [phase(message) for message in self.sent]
 
 
+class ByErrands(ABC):
+    """Begins every effect by a coroutine that performs it (`extproc.driver.Performer`)."""
+
+    @abstractmethod
+    async def perform(self, effect: StoreEffect | Execute) -> StoreEvent | OriginEvent: ...
+
+    def begin(self, effect: StoreEffect, told: Told[StoreEvent]) -> None:
+        performing = cast("Coroutine[Any, Any, StoreEvent]", self.perform(effect))
+        Errand(performing, told, asyncio.get_running_loop())
+
+
+class Performing(ByErrands):
+    """What performs effects, where that is a function."""
+
+    def __init__(
+        self, function: Callable[[StoreEffect | Execute], Awaitable[StoreEvent | OriginEvent]]
+    ) -> None:
+        self._function = function
+
+    async def perform(self, effect: StoreEffect | Execute) -> StoreEvent | OriginEvent:
+        return await self._function(effect)
+
+
 @dataclass
-class FakeStore:
+class FakeStore(ByErrands):
     """Store and origin: keeps every effect until the test says what comes of it."""
 
     asked: list[StoreEffect | Execute] = field(default_factory=list)
@@ -159,7 +184,7 @@ class Scene:
         self.store = store or FakeStore()
         self.exchange = exchange or Exchange(Policies((policy,)), "owner-1")
         self.timers = Timers(cast("asyncio.AbstractEventLoop", self.loop))
-        self.driver = Driver(self.stream, self.exchange, self.store.perform, self.observer, self.timers)
+        self.driver = Driver(self.stream, self.exchange, self.store, self.observer, self.timers)
 
     async def claimed(self, *, end: bool = True) -> "Scene":
         """Bring a keyed request to where it is forwarded."""

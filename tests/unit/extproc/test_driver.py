@@ -392,7 +392,7 @@ async def test_a_piece_that_is_lost_on_the_way_fails_the_stream() -> None:
 async def test_every_stream_gets_an_exchange_of_its_own_under_the_policies_of_the_moment() -> None:
     store, observer = FakeStore(), FakeObserver()
     snapshots = iter([POLICIES, POLICIES, Policies(())])
-    server = ExchangeServer(lambda: next(snapshots), store.perform, observer)
+    server = ExchangeServer(lambda: next(snapshots), store, observer)
 
     streams = [FakeStream() for _ in range(3)]
     for stream in streams:
@@ -411,7 +411,7 @@ async def test_every_stream_gets_an_exchange_of_its_own_under_the_policies_of_th
 async def test_a_route_may_name_the_policy_for_its_requests() -> None:
     store, observer = FakeStore(), FakeObserver()
     elsewhere = Policy("elsewhere", match=Match(paths=(PathPattern("/elsewhere"),)))
-    server = ExchangeServer(lambda: Policies((elsewhere, POLICY)), store.perform, observer)
+    server = ExchangeServer(lambda: Policies((elsewhere, POLICY)), store, observer)
 
     applied, unmatched = (
         FakeStream(sent_along={"idempotency-policy": name}) for name in ("default", "elsewhere")
@@ -426,7 +426,7 @@ async def test_a_route_may_name_the_policy_for_its_requests() -> None:
 
 async def test_a_route_that_names_no_policy_there_is_fails_closed_and_says_so() -> None:
     store, observer = FakeStore(), FakeObserver()
-    server = ExchangeServer(lambda: POLICIES, store.perform, observer)
+    server = ExchangeServer(lambda: POLICIES, store, observer)
     stream = FakeStream(sent_along={"idempotency-policy": "paymnts"})
 
     handler = server.accept(stream)

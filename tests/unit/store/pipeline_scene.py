@@ -12,7 +12,7 @@ from unittest import mock
 import hiredis
 
 from sidecar.store.redis.packing import pack
-from sidecar.store.redis.pipelining import Pipeline, Reply
+from sidecar.store.redis.pipelining import Pipeline, Reply, Told
 
 WITHIN_S = 0.25
 """What every command is given."""
@@ -23,6 +23,7 @@ class ManualLoop:
 
     def __init__(self) -> None:
         self.now = 1000.0
+        self.reported: list[dict[str, Any]] = []
         self._soon: deque[Callable[[], None]] = deque()
         self._timers: list[tuple[float, int, mock.Mock, Callable[[], None]]] = []
         self._numbers = itertools.count()
@@ -41,6 +42,9 @@ class ManualLoop:
         handle.cancel = lambda: setattr(handle, "cancelled", True)
         heapq.heappush(self._timers, (when, next(self._numbers), handle, callback))
         return handle
+
+    def call_exception_handler(self, context: dict[str, Any]) -> None:
+        self.reported.append(context)
 
     @property
     def timers(self) -> int:
@@ -96,6 +100,9 @@ class Scene:
     def send(self, *arguments: str | bytes | int) -> Reply:
         return self.pipeline.send(pack(arguments), WITHIN_S)
 
+    def post(self, told: Told, *arguments: str | bytes | int) -> None:
+        self.pipeline.post(pack(arguments), WITHIN_S, told)
+
     def received(self) -> Iterator[list[bytes]]:
         """The commands that reached the server since it was last asked, whole and in order."""
         for data in self.transport.writes[self._read :]:
@@ -106,6 +113,18 @@ class Scene:
 
     def reply(self, *lines: str) -> None:
         self.pipeline.data_received("".join(f"{line}\r\n" for line in lines).encode())
+
+
+class Asker:
+    """Who posts commands: notes each time it is told, and then does what it is given to do."""
+
+    def __init__(self, then: Callable[[], object] = lambda: None) -> None:
+        self.told: list[Any] = []
+        self._then = then
+
+    def __call__(self, reply: object) -> None:
+        self.told.append(reply)
+        self._then()
 
 
 def settled(reply: Reply) -> Any:

@@ -1,4 +1,7 @@
-"""A coroutine without a task: it starts at once, and how it ended is told once and never too early."""
+"""A coroutine without a task: it starts at once, and how it ended is told once and never too early.
+
+And the other way: what a call tells, awaited.
+"""
 
 import asyncio
 from collections.abc import Coroutine
@@ -6,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from sidecar.extproc.errand import Errand
+from sidecar.errand import Errand, answer_of
+from sidecar.errand import Told as Tell
 
 
 class Told:
@@ -141,3 +145,51 @@ async def test_what_needs_a_task_is_refused_rather_than_run_in_anothers(told: To
 
     ((_, error),) = told.ends
     assert isinstance(error, RuntimeError)
+
+
+# A call that tells, awaited
+
+
+class Begun:
+    """Calls that tell when the test says so."""
+
+    def __init__(self) -> None:
+        self.tells: list[Tell[str]] = []
+
+    def ask(self) -> asyncio.Future[str]:
+        return answer_of(self.tells.append)
+
+
+async def test_what_a_call_tells_is_the_answer_to_it() -> None:
+    begun = Begun()
+    first, second = begun.ask(), begun.ask()
+    assert len(begun.tells) == 2
+    begun.tells[1]("second", None)
+    begun.tells[0]("first", None)
+    assert [await first, await second] == ["first", "second"]
+
+
+async def test_the_error_that_a_call_tells_is_raised() -> None:
+    begun, error = Begun(), LookupError("a bug")
+    answer = begun.ask()
+    begun.tells[0](None, error)
+    with pytest.raises(LookupError) as raised:
+        await answer
+    assert raised.value is error
+
+
+@pytest.mark.parametrize("end", [("too late", None), (None, LookupError("a bug"))], ids=["result", "error"])
+async def test_an_answer_that_was_cancelled_may_still_be_told(
+    end: tuple[str | None, LookupError | None],
+) -> None:
+    begun = Begun()
+
+    async def asking() -> str:
+        return await begun.ask()
+
+    task = asyncio.create_task(asking())
+    await turn()
+    task.cancel()
+    await turn()
+    assert task.cancelled()
+    begun.tells[0](*end)  # it went on; nobody hears of it, and nothing is raised

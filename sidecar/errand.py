@@ -1,15 +1,25 @@
-"""Coroutines run without a task: what a store operation of an exchange needs, and nothing more.
+"""Between coroutines and who is told: coroutines run without a task, and a call that tells, awaited.
 
 A task costs a context, a place in asyncio's register, and two turns of the loop: one before it starts and one
-after it has ended. Each exchange makes two store operations, so that is a tenth of what it costs. An errand
-starts at once, is resumed by the very future that it awaits, and reports back in the same turn.
+after it has ended. An errand starts at once, is resumed by the very future that it awaits, and reports back
+in the same turn. What every execution asks of the store takes no coroutine at all (`store.port.PromptStore`).
 """
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from typing import Any, Generic, TypeVar
+from functools import partial
+from typing import Any, Generic, Protocol, TypeVar
 
 T = TypeVar("T")
+T_contra = TypeVar("T_contra", contravariant=True)
+
+
+class Told(Protocol[T_contra]):
+    """Told once how something ended: with what came of it, or with the error that there is instead."""
+
+    def __call__(self, result: T_contra | None, error: BaseException | None, /) -> None:
+        """It has ended."""
+        ...
 
 
 class Errand(Generic[T]):
@@ -29,7 +39,7 @@ class Errand(Generic[T]):
     def __init__(
         self,
         coroutine: Coroutine[Any, Any, T],
-        done: "Callable[[T | None, BaseException | None], None]",
+        done: Told[T],
         loop: asyncio.AbstractEventLoop,
     ) -> None:
         self._coroutine = coroutine
@@ -58,3 +68,19 @@ class Errand(Generic[T]):
             self._done(result, error)
         else:
             self._loop.call_soon(self._done, result, error)
+
+
+def answer_of(begin: Callable[[Told[T]], None]) -> "asyncio.Future[T]":
+    """What a call that tells tells, to be awaited; cancelled, nobody hears of it, but it goes on."""
+    future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+    begin(partial(_settle, future))
+    return future
+
+
+def _settle(future: "asyncio.Future[T]", result: T | None, error: BaseException | None) -> None:
+    if future.done():  # cancelled
+        return
+    if error is not None:
+        future.set_exception(error)
+    else:
+        future.set_result(result)  # type: ignore[arg-type]  # None only where T is None
