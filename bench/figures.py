@@ -1,7 +1,7 @@
 """From samples to the figures that are bounded. A ratio is taken in each round, then the median of those."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from bench import bounds
@@ -43,6 +43,8 @@ class Measured:
     transport: str
     """The one that figures are of where they name none."""
     core: Samples
+    added: Samples
+    """Those of which `added_vs_idemkit` is taken."""
     keyless: Samples
     skipped: Mapping[str, str]
 
@@ -79,7 +81,7 @@ def derive(measured: Measured, costs: Sequence[StoreCosts], memory: Sequence[Mem
     figures.put(bounds.GRPCIO_NEW_VS_NOOP, lambda: _to(measured, NOOP, "grpcio"))
     figures.put(bounds.NEW_VS_CPP_NOOP, lambda: _to(measured, CPP_NOOP, first))
     figures.put(bounds.KEYLESS_VS_PLAIN, lambda: _keyless(measured))
-    figures.put(bounds.ADDED_VS_IDEMKIT, lambda: _added(measured))
+    figures.put(bounds.ADDED_VS_IDEMKIT, lambda: _added(replace(measured, core=measured.added)))
     figures.values |= _single_values(first, costs, memory)
     for name in _COUNTED - figures.values.keys():
         figures.reasons[name] = measured.skipped.get(first, "it was not measured")

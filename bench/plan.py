@@ -21,6 +21,11 @@ CORE = "core"
 
 The rounds are spread over the run, for a machine keeps its mood for minutes.
 """
+ADDED = "added"
+"""What is added to a request, here and by a library: a difference over a difference, so it has more rounds.
+
+Where nine were taken, their medians went from 0.88 to 1.12 of one run to the next (docs/decisions/0024).
+"""
 BESIDE = "beside the core"
 """The same with others, for the tables."""
 KEYLESS = "keyless"
@@ -52,17 +57,20 @@ class Plan:
 
 
 def full(transports: tuple[str, ...] = TRANSPORTS) -> Plan:
-    """Everything: about eleven minutes."""
+    """Everything: about fifteen minutes."""
     third_of_core = Batch(CORE, _core(transports), rounds=3, warming_s=1)
+    third_of_added = Batch(ADDED, _added(transports), rounds=8, seconds=1, warming_s=1)
     third_of_keyless = Batch(KEYLESS, _keyless(transports), rounds=13, seconds=1)
     return Plan(
         "full",
         transports,
         (
             third_of_core,
+            third_of_added,
             Batch(BESIDE, _beside(transports), rounds=3, warming_s=1),
             third_of_keyless,
             third_of_core,
+            third_of_added,
             third_of_keyless,
             Batch(SIZES, _sizes(transports), rounds=2),
             Batch(CONCURRENCY, _concurrency(transports), rounds=2),
@@ -70,6 +78,7 @@ def full(transports: tuple[str, ...] = TRANSPORTS) -> Plan:
             Batch(SPECIAL, _special(transports), rounds=2),
             Batch(HTTP2, _http2(transports), rounds=2),
             third_of_core,
+            third_of_added,
             third_of_keyless,
         ),
         paced_rounds=2,
@@ -130,6 +139,10 @@ def _core(transports: tuple[str, ...]) -> tuple[Turn, ...]:
         *(_turn(transport) for transport in others),
         *(_turn(first, scenario) for scenario in _REPLAYS),
     )
+
+
+def _added(transports: tuple[str, ...]) -> tuple[Turn, ...]:
+    return tuple(_turn(subject) for subject in (ALONE, starting.FASTAPI, starting.IDEMKIT, transports[0]))
 
 
 def _beside(transports: tuple[str, ...]) -> tuple[Turn, ...]:

@@ -53,6 +53,12 @@ trailers. The sidecar does all of this, in a process of its own: its price inclu
 over a socket.
 """
 
+ADDED = """\
+The rounds of which `added_vs_idemkit` is taken: a difference over a difference, which varies more than
+anything else here. So there are more of them than of the others, of these four subjects alone, and their
+rows are not quite those above.
+"""
+
 SIZES = """\
 Request and response bodies of the size, new keys unless said; 32 at once, and 4 of the largest. The no-op
 processor holds whole bodies, the sidecar hashes and captures them as they pass. Beyond 1 MiB of response

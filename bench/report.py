@@ -26,6 +26,7 @@ def render(results: Results, *soaks: SoakResult | None) -> str:
         _section("What must hold", prose.BOUNDS, _bounds(results)),
         _section("What a request costs", prose.CORE, _points(results, _of_sidecar)),
         _section("Next to libraries in the service", prose.PEERS, _points(results, _of_peers)),
+        _section("What a new key adds", prose.ADDED, _points(results, _in(plan.ADDED))),
         _section("Larger bodies", prose.SIZES, _points(results, _in(plan.SIZES))),
         _section(
             "One request at a time, and 256", prose.CONCURRENCY, _points(results, _in(plan.CONCURRENCY))

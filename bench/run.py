@@ -46,7 +46,9 @@ async def carry_out(rig: Rig, chosen: Plan, say: Callable[[str], None]) -> Resul
         taken = await campaign.run(batch)
         samples[batch.title] = joined(samples[batch.title], taken) if batch.title in samples else taken
     paced_results = await _paced(campaign, chosen)
-    measured = Measured(chosen.transports[0], samples[plan.CORE], samples[plan.KEYLESS], campaign.skipped)
+    core, keyless = samples[plan.CORE], samples[plan.KEYLESS]
+    added = samples.get(plan.ADDED, core)  # the short form has no rounds of its own for it
+    measured = Measured(chosen.transports[0], core, added, keyless, campaign.skipped)
     figures = derive(measured, costs, uses)
     _add_soak(figures)
     return Results(

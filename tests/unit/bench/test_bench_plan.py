@@ -31,8 +31,8 @@ def test_every_form_measures_what_the_bounds_need_in_the_same_rounds(chosen: Pla
 
 
 @pytest.mark.parametrize("chosen", [plan.full(), plan.short()], ids=["full", "short"])
-def test_no_point_is_in_two_batches(chosen: Plan) -> None:
-    different = {batch.title: batch for batch in chosen.batches}
+def test_no_point_is_in_two_batches_but_for_those_with_rounds_of_their_own(chosen: Plan) -> None:
+    different = {batch.title: batch for batch in chosen.batches if batch.title != plan.ADDED}
     everything = [turn.point for batch in different.values() for turn in batch.turns]
 
     assert len(everything) == len(set(everything))
@@ -51,17 +51,17 @@ def test_the_full_run_covers_sizes_concurrency_workers_and_scenarios() -> None:
 
 
 def test_the_load_of_each_form_leaves_time_for_the_rest() -> None:
-    assert sum(map(loading_s, plan.full().batches)) < 570
+    assert sum(map(loading_s, plan.full().batches)) < 780
     assert sum(map(loading_s, plan.short().batches)) < 120
 
 
 def test_what_the_bounds_are_taken_from_is_spread_over_a_full_run() -> None:
     titles = [batch.title for batch in plan.full().batches]
 
-    assert {title for title in titles if titles.count(title) == 3} == {plan.CORE, plan.KEYLESS}
+    assert {title for title in titles if titles.count(title) == 3} == {plan.CORE, plan.ADDED, plan.KEYLESS}
     assert titles[0] == plan.CORE
-    assert titles[-2:] == [plan.CORE, plan.KEYLESS]
-    assert len(titles) == len(set(titles)) + 4, "every other batch is measured in one go"
+    assert titles[-3:] == [plan.CORE, plan.ADDED, plan.KEYLESS]
+    assert len(titles) == len(set(titles)) + 6, "every other batch is measured in one go"
 
 
 def test_another_transport_can_be_the_bounded_one() -> None:

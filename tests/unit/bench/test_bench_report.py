@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from bench import report
+from bench import plan, report
 from bench.bounds import judge
-from bench.results import FULL_LOAD, LATEST, SOAKS, load, load_soak
+from bench.results import FULL_LOAD, LATEST, SOAKS, load, load_soak, summarise
 from bench.spread import Spread
-from tests.unit.bench.fabricated_results import results, soak
+from tests.unit.bench.fabricated_results import core_samples, results, soak
 
 
 def section(page: str, title: str) -> str:
@@ -76,6 +76,13 @@ def test_peers_stand_next_to_the_sidecar_and_to_no_other() -> None:
         "FastAPI: new",
         "FastAPI + idemkit: new",
     ]
+
+
+def test_the_rounds_of_what_is_added_have_a_table_of_their_own() -> None:
+    page = report.render(results(points=summarise(plan.ADDED, core_samples())))
+
+    assert {row[0] for row in rows(page, "What a new key adds")} >= {"alone: new", "native: new"}
+    assert "## What a request costs" not in page
 
 
 def test_sizes_are_spelt_where_they_vary() -> None:
