@@ -5,15 +5,14 @@ A body counts byte by byte, and is hashed as it passes; or by its meaning, and t
 
 import hashlib
 import hmac
-from functools import cache
 
 from sidecar.idempotency import form, json_text, query
 from sidecar.idempotency.context import Json
 from sidecar.idempotency.fields import first, values
+from sidecar.idempotency.framing import frame_of_text, frame_of_values, frames
 from sidecar.idempotency.json_body import read_body
 from sidecar.idempotency.policy import BodyMode, FingerprintSpec
 from sidecar.idempotency.request import Request
-from sidecar.idempotency.scope import frame, frames_of
 
 _VERSION = b"idempotency-fingerprint/1"
 
@@ -41,7 +40,7 @@ class Fingerprinter:
         # The head is sealed with its own length-free digest so that no body can imitate a longer head.
         head = _head(spec, request)
         if self._meaning is not None:
-            head += frame(b"body", self._meaning.encode())
+            head += frames(b"body", self._meaning.encode())
         self._digest = hashlib.sha256(hashlib.sha256(head).digest())
 
     @property
@@ -122,18 +121,12 @@ def _canonical_json(spec: FingerprintSpec, document: Json) -> bytes:
 
 def _head(spec: FingerprintSpec, request: Request) -> bytes:
     """What of the head counts, framed so that no two heads meet by concatenation."""
-    pieces = [_VERSION, frame(request.method.encode("latin-1"), request.path.encode("latin-1"))]
+    pieces = [_VERSION, frame_of_text(request.method), frame_of_text(request.path)]
     if spec.query and request.query is not None:
         if spec.query_order:
-            pieces.append(frame(b"?", request.query.encode("latin-1")))
+            pieces.append(frames(b"?", request.query.encode("latin-1")))
         else:
-            pieces.append(frame(b"?unordered", query.unordered(request.query)))
+            pieces.append(frames(b"?unordered", query.unordered(request.query)))
     for name in spec.headers:
-        pieces += (_frame_of_name(name), *frames_of(values(request.headers, name)))
+        pieces += (frame_of_text(name), frame_of_values(values(request.headers, name)))
     return b"".join(pieces)
-
-
-@cache
-def _frame_of_name(name: str) -> bytes:
-    """The same in every request; there are as many as policies name."""
-    return frame(name.encode("latin-1"))

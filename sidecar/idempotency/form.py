@@ -7,7 +7,7 @@ one and the same character: they stay what they are.
 from operator import itemgetter
 from urllib.parse import unquote_to_bytes
 
-from sidecar.idempotency.scope import frame
+from sidecar.idempotency.framing import frames
 
 _TYPE = b"application/x-www-form-urlencoded"
 _NAME = itemgetter(0)
@@ -35,7 +35,7 @@ def canonical(data: bytes) -> bytes:
     """
     # The sort is stable, and it compares names alone.
     ordered = sorted(fields(data), key=_NAME)
-    return frame(*[piece for field in ordered for piece in field])
+    return frames(*[piece for field in ordered for piece in field])
 
 
 def _decoded(field: bytes) -> tuple[bytes, bytes]:

@@ -3,9 +3,10 @@
 import pytest
 
 from sidecar.idempotency.fields import Fields, first, values
+from sidecar.idempotency.framing import frames
 from sidecar.idempotency.policy import Policy
 from sidecar.idempotency.request import Request
-from sidecar.idempotency.scope import ScopePart, frame, record_id
+from sidecar.idempotency.scope import ScopePart, record_id
 
 SCOPE = Policy("default").scope
 
@@ -121,8 +122,8 @@ def test_bytes_that_are_not_text_stay_apart() -> None:
 
 
 def test_a_frame_carries_the_length_of_each_piece() -> None:
-    assert frame() == b""
-    assert frame(b"", b"ab") == bytes(8) + bytes(7) + b"\x02" + b"ab"
+    assert frames() == b""
+    assert frames(b"", b"ab") == bytes(8) + bytes(7) + b"\x02" + b"ab"
 
 
 def test_fields_are_found_by_name_in_order() -> None:
