@@ -13,7 +13,7 @@ from sidecar.idempotency.body import LARGEST_BODY_BYTES, PIECE_BYTES, HeldBody, 
 from sidecar.idempotency.claim import Claim, Claimed, InFlight, Recorded
 from sidecar.idempotency.record import Record
 from sidecar.store.port import StoreCorruptError, StoreUnavailableError
-from sidecar.store.redis.packing import Argument
+from sidecar.store.redis.packing import Argument, Packed
 from sidecar.store.redis.pieces import READING_MS, UNCLAIMED_MS, WINDOW
 from sidecar.store.redis.pipelining import Reply, Told
 from sidecar.store.redis.store import RedisStore
@@ -73,18 +73,18 @@ def crash_at(store: RedisStore, monkeypatch: pytest.MonkeyPatch, number: int) ->
     sent: list[str] = []
     call, post = store._commands.call, store._commands.post
 
-    def note(arguments: tuple[Argument, ...]) -> None:
+    def note(name: str) -> None:
         if len(sent) == number:
             raise CrashedError
-        sent.append(str(arguments[0]))
+        sent.append(name)
 
     def calling(arguments: tuple[Argument, ...]) -> Reply:
-        note(arguments)
+        note(str(arguments[0]))
         return call(arguments)
 
-    def posting(arguments: tuple[Argument, ...], told: Told) -> None:
-        note(arguments)
-        post(arguments, told)
+    def posting(packed: Packed, told: Told) -> None:
+        note("EVALSHA")  # nothing else is posted
+        post(packed, told)
 
     monkeypatch.setattr(store._commands, "call", calling)
     monkeypatch.setattr(store._commands, "post", posting)

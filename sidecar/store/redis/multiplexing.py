@@ -7,7 +7,7 @@ from redis.exceptions import RedisError
 
 from sidecar.store.redis.address import Address
 from sidecar.store.redis.handshake import hand_over, log_in
-from sidecar.store.redis.packing import Argument, pack
+from sidecar.store.redis.packing import Argument, Packed, pack
 from sidecar.store.redis.pipelining import Pipeline, Reply, Told
 
 
@@ -48,13 +48,13 @@ class Multiplexer:
             pipeline = self._begin()
         return pipeline.send(pack(command), self._timeout_s)
 
-    def post(self, command: tuple[Argument, ...], told: Told) -> None:
+    def post(self, command: Packed, told: Told) -> None:
         """Send one command; who asks is told the reply, or the exception that there is instead.
 
         Raises:
             OverloadError: As for `call`.
         """
-        self._accepting().post(pack(command), self._timeout_s, told)
+        self._accepting().post(command, self._timeout_s, told)
 
     async def close(self) -> None:
         """Close every connection; commands under way fail."""

@@ -1,5 +1,6 @@
 """Commands as the bytes of RESP, without a copy of what is big."""
 
+from functools import lru_cache
 from typing import TypeAlias
 
 import hiredis
@@ -19,6 +20,41 @@ def pack(command: tuple[Argument, ...]) -> Packed:
         return (_pack(command),)
     beginning = _pack((*command[:-1], b"")).removesuffix(b"$0\r\n\r\n")
     return (b"%b$%d\r\n" % (beginning, len(last)), last, b"\r\n")
+
+
+def pack_transition(
+    sha1: str, key: str, owner: str, settings: tuple[Argument, ...], data: bytes | None = None
+) -> Packed:
+    """The EVALSHA of a script with one key, as `pack` would have it, in half of the time.
+
+    Args:
+        sha1: The script.
+        key: Its key.
+        owner: Its first argument.
+        settings: Its further arguments, such as come again: what a policy says, an attempt's number.
+        data: Its last argument; None where it has none.
+    """
+    head, same = _packed_once(sha1, settings, with_data=data is not None)
+    key_, owner_ = key.encode(), owner.encode()
+    begun = (head, len(key_), key_, len(owner_), owner_, same)
+    if data is None:
+        return (b"%b$%d\r\n%b\r\n$%d\r\n%b\r\n%b" % begun,)
+    if len(data) < JOINED_BELOW:
+        return (b"%b$%d\r\n%b\r\n$%d\r\n%b\r\n%b$%d\r\n%b\r\n" % (*begun, len(data), data),)
+    return (b"%b$%d\r\n%b\r\n$%d\r\n%b\r\n%b$%d\r\n" % (*begun, len(data)), data, b"\r\n")
+
+
+@lru_cache(maxsize=1024)
+def _packed_once(sha1: str, settings: tuple[Argument, ...], *, with_data: bool) -> tuple[bytes, bytes]:
+    """What stands before the key, and what stands behind the owner."""
+    before, behind = ("EVALSHA", sha1, 1), settings
+    count = len(before) + 2 + len(behind) + with_data
+    return b"*%d\r\n%b" % (count, _arguments(before)), _arguments(behind)
+
+
+def _arguments(command: tuple[Argument, ...]) -> bytes:
+    """A command without the number of its arguments."""
+    return _pack(command).partition(b"\r\n")[2]
 
 
 def size(command: Packed) -> int:

@@ -32,7 +32,7 @@ from sidecar.store.redis import scripts
 from sidecar.store.redis.address import Address
 from sidecar.store.redis.errors import port_error
 from sidecar.store.redis.multiplexing import Multiplexer
-from sidecar.store.redis.packing import Argument
+from sidecar.store.redis.packing import Argument, Packed, pack, pack_transition
 from sidecar.store.redis.pieces import READING_MS, Pieces
 from sidecar.store.redis.pipelining import OverloadError
 from sidecar.store.redis.scripts import Script
@@ -84,9 +84,10 @@ class RedisStore:
 
     def begin_claim(self, wanted: Claim, unknown: UnknownPolicy, told: Told[ClaimResult]) -> None:
         """See `PromptStore.begin_claim`."""
-        key, lease_ms = self._prefix + wanted.id, wanted.lease_ms
-        operands = (1, key, wanted.owner, lease_ms, wanted.ttl_ms, wanted.tombstone_ms, unknown)
-        self._begin(scripts.CLAIM, operands, _claim_result, told)
+        key, owner = self._prefix + wanted.id, wanted.owner
+        settings = (wanted.lease_ms, wanted.ttl_ms, wanted.tombstone_ms, unknown)
+        packed = pack_transition(scripts.CLAIM.sha1, key, owner, settings)
+        self._post(scripts.CLAIM, packed, (1, key, owner, *settings), _claim_result, told)
 
     async def renew(self, claim: Claim) -> bool:
         """See `Store.renew`."""
@@ -111,12 +112,15 @@ class RedisStore:
         if isinstance(record.body, HeldBody):
             Errand(self.complete(claim, record), told, asyncio.get_running_loop())
         else:
+            key, owner = self._prefix + claim.id, claim.owner
+            settings = (claim.attempt, claim.ttl_ms, claim.tombstone_ms)
             try:
-                operands = (1, self._prefix + claim.id, *_completion(claim, record))
+                data = encode_record(record)
             except Exception as error:  # noqa: BLE001 (a bug is told like every other end)
                 _tell_soon(told, error)
             else:
-                self._begin(scripts.COMPLETE, operands, bool, told)
+                packed = pack_transition(scripts.COMPLETE.sha1, key, owner, settings, data)
+                self._post(scripts.COMPLETE, packed, (1, key, owner, *settings, data), bool, told)
 
     async def read_piece(self, body: KeptBody, number: int) -> bytes:
         """See `Store.read_piece`; one round trip."""
@@ -186,31 +190,43 @@ class RedisStore:
         read: Callable[[object], T],
         told: Told[T],
     ) -> None:
-        """Run a transition and tell what `read` makes of its reply; every error is one of the port's.
+        """Run a transition and tell what `read` makes of its reply.
 
         Args:
             script: The transition.
             operands: The number of its keys, the keys, and its arguments.
             read: What a reply means.
-            told: Told that.
+            told: Told that; every error is one of the port's.
         """
+        self._post(script, pack(("EVALSHA", script.sha1, *operands)), operands, read, told)
+
+    def _post(
+        self,
+        script: Script,
+        packed: Packed,
+        operands: tuple[Argument, ...],
+        read: Callable[[object], T],
+        told: Told[T],
+    ) -> None:
+        """The same with the command as it is `packed`."""
         began = time.monotonic()
 
         def on_reply(reply: object) -> None:
-            if isinstance(reply, NoScriptError):
-                Errand(self._evaluated(script, operands, began, read), told, asyncio.get_running_loop())
-            elif isinstance(reply, (RedisError, OSError)):  # TimeoutError is an OSError
-                told(None, self._port_error(script.name, reply))
-            else:
-                try:
-                    result = read(reply)
-                except Exception as error:  # noqa: BLE001 (what is stored cannot be read, or there is a bug)
-                    told(None, error)
+            if isinstance(reply, Exception):
+                if isinstance(reply, NoScriptError):
+                    Errand(self._evaluated(script, operands, began, read), told, asyncio.get_running_loop())
                 else:
-                    told(result, None)
+                    told(None, self._port_error(script.name, reply))
+                return
+            try:
+                result = read(reply)
+            except Exception as error:  # noqa: BLE001 (what is stored cannot be read, or there is a bug)
+                told(None, error)
+            else:
+                told(result, None)
 
         try:
-            self._commands.post(("EVALSHA", script.sha1, *operands), on_reply)
+            self._commands.post(packed, on_reply)
         except OverloadError as error:
             _tell_soon(told, self._port_error(script.name, error))
         except Exception as error:  # noqa: BLE001 (a bug is told like every other end)
@@ -233,7 +249,7 @@ class RedisStore:
         async with asyncio.timeout(within_s):
             return await self._commands.call(("EVAL", script.text, *operands))
 
-    def _port_error(self, operation: str, error: RedisError | OSError | OverloadError) -> StoreError:
+    def _port_error(self, operation: str, error: Exception) -> StoreError:
         if isinstance(error, OverloadError):
             return StoreNotAskedError(f"{operation} on {self._place}: not sent, {error}")
         return port_error(operation, self._place, error, self._timeout_ms)

@@ -2,7 +2,7 @@ import hiredis
 import pytest
 
 from sidecar.idempotency.claim import UnknownPolicy
-from sidecar.store.redis.packing import JOINED_BELOW, Argument, pack, size
+from sidecar.store.redis.packing import JOINED_BELOW, Argument, pack, pack_transition, size
 
 
 def read(command: tuple[bytes, ...]) -> object:
@@ -11,6 +11,10 @@ def read(command: tuple[bytes, ...]) -> object:
     for part in command:
         reader.feed(part)
     return reader.gets()
+
+
+def len_of(data: bytes | None) -> str:
+    return "none" if data is None else f"{len(data)} bytes"
 
 
 @pytest.mark.parametrize(
@@ -45,3 +49,21 @@ def test_a_big_last_argument_is_not_copied() -> None:
 
 def test_a_small_command_is_one_piece() -> None:
     assert pack(("GET", "a")) == (b"*2\r\n$3\r\nGET\r\n$1\r\na\r\n",)
+
+
+@pytest.mark.parametrize(
+    "data", [None, b"", b"\x00\r\n", bytes(JOINED_BELOW - 1), bytes(JOINED_BELOW)], ids=len_of
+)
+@pytest.mark.parametrize("settings", [(), (1,), (30_000, 86_400_000, 0, UnknownPolicy.HOLD)])
+@pytest.mark.parametrize("key", ["idem:ab", "ключ:ab"])
+def test_a_transition_is_the_command_that_it_would_be_otherwise(
+    key: str, settings: tuple[Argument, ...], data: bytes | None
+) -> None:
+    arguments = (*settings, *(() if data is None else (data,)))
+    packed = pack_transition("5ca1e", key, "owner-1f", settings, data)
+    assert b"".join(packed) == b"".join(pack(("EVALSHA", "5ca1e", 1, key, "owner-1f", *arguments)))
+
+
+def test_a_transitions_big_data_is_not_copied() -> None:
+    great = bytes(JOINED_BELOW)
+    assert any(part is great for part in pack_transition("5ca1e", "a", "owner", (), great))
