@@ -1,5 +1,6 @@
 """The request's head and the store's answer to its claim: what is to be done with this request."""
 
+from sidecar.exchange import states
 from sidecar.exchange.core import ATTEMPT, SLACK_MS, Effects, present
 from sidecar.exchange.effects import (
     Answer,
@@ -25,10 +26,9 @@ from sidecar.exchange.events import (
     WaitOver,
 )
 from sidecar.exchange.shadowing import Shadowing
-from sidecar.exchange.states import State
 from sidecar.idempotency.fields import content_length
 from sidecar.idempotency.key_places import is_in_body, key_in_body, key_in_head
-from sidecar.idempotency.policy import Mode
+from sidecar.idempotency.policy import IN_BODY, Mode
 from sidecar.idempotency.problem import (
     BodyTooLarge,
     InProgress,
@@ -37,6 +37,8 @@ from sidecar.idempotency.problem import (
     Problem,
     StoreUnavailable,
 )
+
+_SHADOW = Mode.SHADOW
 
 
 class Admission(Shadowing):
@@ -52,9 +54,9 @@ class Admission(Shadowing):
         if policy is None:
             return self._pass_untouched()
         self._policy = policy
-        if policy.mode is Mode.SHADOW:
+        if policy.mode is _SHADOW:
             return self._shadow()
-        if policy.key.place.is_in_body:
+        if policy.key.place in IN_BODY:
             return self._read_for_key()
         try:
             key = key_in_head(request, policy.key)
@@ -77,7 +79,7 @@ class Admission(Shadowing):
         self._begin_fingerprint()
         if not self._request_has_body or not is_in_body(self._request, self._policy.key):
             return self._admit_whole()
-        self.state = State.READING
+        self.state = states.READING
         return self._asking(HoldRequest())
 
     def read_for_key(self, event: RequestBody) -> Effects:
@@ -105,7 +107,7 @@ class Admission(Shadowing):
 
     def claim_again(self, _event: OwnerGone | WaitFailed | None) -> Effects:
         """Ask the store for the claim: at first, and after each wait for its owner."""
-        self.state = State.CLAIMING
+        self.state = states.CLAIMING
         return (TakeClaim(self._claim, self._policy.unknown),)
 
     # --- Somebody else has it
@@ -115,7 +117,7 @@ class Admission(Shadowing):
         wait_ms = self._policy.in_progress.wait_ms
         if not wait_ms or not self._patient:
             return self._refuse_in_progress()
-        self.state = State.WAITING
+        self.state = states.WAITING
         wait = AwaitOwner(self._claim.id, wait_ms)
         if self._waited:
             return (wait,)
@@ -166,7 +168,7 @@ class Admission(Shadowing):
         """The store did not answer: refuse, or bypass where the configuration says so."""
         # Not after a wait: then somebody else was seen executing it a moment ago.
         if event.unavailable and self._policy.bypass_when_unavailable and not self._waited:
-            self.state = State.PASSING
+            self.state = states.PASSING
             return (self._unclaimed(present(self._request.headers, ATTEMPT)), self._count("bypassed"))
         return (*self._refuse(StoreUnavailable()), *self._drop_unseen(event))
 
@@ -182,10 +184,10 @@ class Admission(Shadowing):
 
     def abandon(self, _event: StreamEnded) -> Effects:
         """The client left while the store was asked."""
-        self.state = State.ABANDONED
+        self.state = states.ABANDONED
         return ()
 
     def drop_unseen_claim(self, event: ClaimFailed) -> Effects:
         """The store did not answer, and nobody is there to be told."""
-        self.state = State.CLOSED
+        self.state = states.CLOSED
         return self._drop_unseen(event)

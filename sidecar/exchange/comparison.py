@@ -1,10 +1,10 @@
 """A duplicate of what is recorded: its payload is compared, then it is answered from the record."""
 
+from sidecar.exchange import states
 from sidecar.exchange.core import Effects
 from sidecar.exchange.effects import LargeReply, ReadRequestBody, Reply
 from sidecar.exchange.events import Recorded, RequestBody, RequestTrailers
 from sidecar.exchange.replying import Replying
-from sidecar.exchange.states import State
 from sidecar.idempotency.advertising import with_advertised
 from sidecar.idempotency.grpc import GrpcStatus, status_in
 from sidecar.idempotency.policy import BodyMode
@@ -31,7 +31,7 @@ class Comparison(Replying):
         unread = self._request_has_body and not self._is_whole
         counts = self._policy.fingerprint.body is not BodyMode.NONE
         if self._record.fingerprint is not None and unread and counts:
-            self.state = State.COMPARING
+            self.state = states.COMPARING
             return self._asking(ReadRequestBody())
         return self._answer_from_record()
 
@@ -65,7 +65,7 @@ class Comparison(Replying):
             return self._refuse(ResponseNotRepeatable(record.status, self._call_status(record)))
         counted, body = self._count("replayed"), record.body
         if isinstance(body, bytes):
-            self.state = State.ANSWERED
+            self.state = states.ANSWERED
             reply = Reply(record.status, headers, body, REPLAY_DETAILS, record.trailers, to_call=to_call)
             return (reply, counted)
         self._large = LargeReply(record.status, headers, body, REPLAY_DETAILS, record.trailers, to_call)

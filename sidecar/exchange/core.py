@@ -2,6 +2,7 @@
 
 from typing import TypeAlias
 
+from sidecar.exchange import states
 from sidecar.exchange.call import Call
 from sidecar.exchange.capture import Capture
 from sidecar.exchange.duplex import FullDuplex
@@ -21,7 +22,6 @@ from sidecar.exchange.effects import (
     SettleEffect,
 )
 from sidecar.exchange.events import ResponseHeaders
-from sidecar.exchange.states import State
 from sidecar.idempotency import json_text
 from sidecar.idempotency.advertising import advertised
 from sidecar.idempotency.body import Body, size_of
@@ -47,6 +47,8 @@ SLACK_MS = 25_000
 Enough for two store operations that take as long as `store.timeout` may allow (10 s).
 """
 
+_RETRY, _DETACHED = UnknownPolicy.RETRY, Execution.DETACHED
+
 Effects: TypeAlias = tuple[Effect, ...]
 
 
@@ -68,7 +70,7 @@ class Core(FullDuplex):
     _verdict: Verdict
 
     def __init__(self, policies: Policies, owner: str) -> None:
-        self.state = State.AWAITING_REQUEST
+        self.state = states.AWAITING_REQUEST
         self._policies = policies
         self._owner = owner
         self._request_has_body = False
@@ -101,11 +103,11 @@ class Core(FullDuplex):
     @property
     def _must_note(self) -> bool:
         """Whether a later takeover would need the fingerprint and the store does not have it yet."""
-        return self._policy.unknown is UnknownPolicy.RETRY and self._expected is None
+        return self._policy.unknown is _RETRY and self._expected is None
 
     @property
     def _is_detached(self) -> bool:
-        return self._policy.execution is Execution.DETACHED
+        return self._policy.execution is _DETACHED
 
     @property
     def _most_held(self) -> int:
@@ -117,7 +119,7 @@ class Core(FullDuplex):
     # --- Answering here and now
 
     def _pass_untouched(self) -> Effects:
-        self.state = State.PASSING
+        self.state = states.PASSING
         return (self._unclaimed(present(self._request.headers, ATTEMPT)),)
 
     def _unclaimed(self, remove: tuple[str, ...]) -> PassRequest | PassHeld:
@@ -128,7 +130,7 @@ class Core(FullDuplex):
         return PassHeld(body, self._ended_with_trailers, remove)
 
     def _refuse(self, problem: Problem) -> Effects:
-        self.state = State.ANSWERED
+        self.state = states.ANSWERED
         return (self._problem_reply(problem), self._count(problem.result))
 
     def _can_give(self, headers: Fields, body: Body, trailers: Fields) -> bool:
@@ -209,12 +211,12 @@ class Core(FullDuplex):
     def _settle(self, answer: Answer, effect: SettleEffect) -> Effects:
         """Keep the outcome; the answer waits until it is kept."""
         self._held.append(answer)
-        self.state = State.SETTLING
+        self.state = states.SETTLING
         return (effect,)
 
     def _settle_alone(self, effect: SettleEffect) -> Effects:
         """Keep the outcome of an exchange whose stream is gone."""
-        self.state = State.SETTLING_ALONE
+        self.state = states.SETTLING_ALONE
         return (effect,)
 
     def _complete(self, *, early: bool = False, trailers: Fields = ()) -> Complete:

@@ -1,11 +1,11 @@
 """A detached execution: the sidecar makes the call itself, and the client may go away (CONTRACT §6)."""
 
+from sidecar.exchange import states
 from sidecar.exchange.capture import Capture
 from sidecar.exchange.core import Effects
 from sidecar.exchange.effects import LargeReply, Reply, SettleEffect
 from sidecar.exchange.events import Executed, ExecutionFailed, Failure, ResponseHeaders, StreamEnded
 from sidecar.exchange.replying import Replying
-from sidecar.exchange.states import State
 from sidecar.idempotency.advertising import with_advertised
 from sidecar.idempotency.claim import UnknownReason
 from sidecar.idempotency.fields import Fields
@@ -28,7 +28,7 @@ class Detached(Replying):
 
     def go_on_alone(self, _event: StreamEnded) -> Effects:
         """The client went away: the call goes on."""
-        self.state = State.EXECUTING_ALONE
+        self.state = states.EXECUTING_ALONE
         return ()
 
     def keep_answer(self, event: Executed) -> Effects:
@@ -83,10 +83,10 @@ class Detached(Replying):
         return self._end(self._problem_reply(problem), effect)
 
     def _end(self, reply: Reply | LargeReply, effect: SettleEffect) -> Effects:
-        if self.state is State.EXECUTING_ALONE:
+        if self.state is states.EXECUTING_ALONE:
             return self._settle_alone(effect)
         if isinstance(reply, Reply):
             return self._settle(reply, effect)
         self._large = reply  # begun once the outcome is kept; until then there is nothing to hold
-        self.state = State.SETTLING
+        self.state = states.SETTLING
         return (effect,)

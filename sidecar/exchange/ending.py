@@ -1,5 +1,6 @@
 """How an exchange ends: its outcome is kept, or could not be; its stream is over, early or in time."""
 
+from sidecar.exchange import states
 from sidecar.exchange.core import AFTER_THE_END, INCOMPLETE, NEVER_FORWARDED, Effects
 from sidecar.exchange.effects import BreakOff, Renew, Reply
 from sidecar.exchange.events import (
@@ -17,7 +18,6 @@ from sidecar.exchange.events import (
     StreamEnded,
 )
 from sidecar.exchange.replying import Replying
-from sidecar.exchange.states import State
 from sidecar.idempotency.claim import UnknownReason
 
 _NOTHING_FOLLOWS = BreakOff("a message behind the end of a request that was executed detached")
@@ -58,7 +58,7 @@ class Ending(Replying):
         if not self._held:  # of a detached execution, whose answer is large
             return (outcome, *self._begin_to_give())
         answers = self._let_go_held()
-        self.state = State.ANSWERED if isinstance(answers[0], Reply) else State.PASSING
+        self.state = states.ANSWERED if isinstance(answers[0], Reply) else states.PASSING
         return (*answers, outcome)
 
     # --- The stream ends early
@@ -78,29 +78,29 @@ class Ending(Replying):
 
     def lose_rest(self, _event: StreamEnded) -> Effects:
         """The stream ended within the response: unknown, unless every announced byte had come."""
-        whole = self.state is State.CAPTURING
+        whole = self.state is states.CAPTURING
         if self._capture.has_whole_body:
             return self._settle_alone(self._complete(early=not whole))
         return self._settle_alone(self._lose(UnknownReason.LOST_MID_RESPONSE, whole=whole))
 
     def settle_alone(self, _event: StreamEnded) -> Effects:
         """The stream ended while the store was asked: its answer still counts."""
-        self.state = State.SETTLING_ALONE
+        self.state = states.SETTLING_ALONE
         return ()
 
     def close(self, _event: Event) -> Effects:
         """Over."""
-        self.state = State.CLOSED
+        self.state = states.CLOSED
         return ()
 
     def close_settled(self, event: Settled) -> Effects:
         """Over, and the outcome is durable."""
-        self.state = State.CLOSED
+        self.state = states.CLOSED
         return (self._outcome(held=event.held),)
 
     def close_unsettled(self, _event: Event) -> Effects:
         """Over, and the outcome could not be kept."""
-        self.state = State.CLOSED
+        self.state = states.CLOSED
         return (self._outcome(held=False),)
 
     # --- The lease
@@ -119,13 +119,14 @@ class Ending(Replying):
 
     def pass_on(self, event: EnvoyEvent) -> Effects:
         """Let it pass."""
-        if self.state in (State.COMPARING, State.READING):  # Envoy will not wait for the rest of the request
-            self.state = State.PASSING
-        elif self.state is State.AWAITING_REQUEST:
-            self.state = State.PASSING
+        if self.state in (states.COMPARING, states.READING):
+            # Envoy will not wait for the rest of the request.
+            self.state = states.PASSING
+        elif self.state is states.AWAITING_REQUEST:
+            self.state = states.PASSING
             # Its body is not asked for. If it comes, the filter is configured to send it: in full duplex.
             self._response_duplex = True
-        elif self.state is State.SETTLING and self._will_reply:
+        elif self.state is states.SETTLING and self._will_reply:
             return (_NOTHING_FOLLOWS,)
         if self._is_whole and isinstance(event, RequestBody | RequestTrailers):
             return (AFTER_THE_END,)

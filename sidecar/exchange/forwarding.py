@@ -8,6 +8,7 @@ without a noted fingerprint was never forwarded whole.
 
 from msgspec.structs import replace
 
+from sidecar.exchange import states
 from sidecar.exchange.core import AFTER_THE_END, ATTEMPT, INCOMPLETE, NEVER_FORWARDED, SLACK_MS, Effects
 from sidecar.exchange.effects import (
     Answer,
@@ -30,7 +31,6 @@ from sidecar.exchange.events import (
     StreamEnded,
 )
 from sidecar.exchange.responding import Responding
-from sidecar.exchange.states import State
 from sidecar.idempotency.claim import UnknownReason
 from sidecar.idempotency.fields import end_to_end
 from sidecar.idempotency.fingerprint import UNCOMPARABLE
@@ -63,10 +63,10 @@ class Forwarding(Responding):
         # A body that is announced as empty: its head would be all of it.
         unsure = self._fingerprint.needs_whole_body or self._unsent == 0
         if self._is_detached or self._expected is not None or unsure:
-            self.state = State.HOLDING
+            self.state = states.HOLDING
             body = ReadRequestBody() if self._is_detached else HoldRequest()
             return (*self._asking(body), self._renew_later())
-        self.state = State.FORWARDING
+        self.state = states.FORWARDING
         return self._executing(ForwardRequest(event.attempt, has_body=True))
 
     def _executing(self, *effects: Answer | Execute) -> Effects:
@@ -104,9 +104,9 @@ class Forwarding(Responding):
 
     def _send_whole(self) -> Effects:
         if self._is_detached:
-            self.state = State.EXECUTING
+            self.state = states.EXECUTING
             return self._executing(*self._patience(), self._call())
-        self.state = State.AWAITING_RESPONSE
+        self.state = states.AWAITING_RESPONSE
         if not self._request_has_body:
             return self._executing(ForwardRequest(self._claim.attempt, has_body=False))
         self._is_whole = True
@@ -167,27 +167,27 @@ class Forwarding(Responding):
         Behind a request that was held to its end, and is noted with its head still held, nothing can follow;
         nor behind one that was sent so.
         """
-        noted_whole = self.state is State.NOTING and not self._held and self._early_head is None
+        noted_whole = self.state is states.NOTING and not self._held and self._early_head is None
         if noted_whole or self._is_whole:
             return (AFTER_THE_END,)
         if isinstance(event, RequestTrailers):
             self._take_in(b"", ends=True)
         else:
             self._take_in(event.data, ends=event.end_of_stream)
-        if self.state is State.NOTING:
+        if self.state is states.NOTING:
             self._held.append(self._passing(event))
             self._weigh(event)
             return ()
         return (self._passing(event),)
 
     def _forward_last(self, answer: Answer) -> Effects:
-        if self.state is State.CAPTURING_EARLY:
-            self.state = State.CAPTURING
+        if self.state is states.CAPTURING_EARLY:
+            self.state = states.CAPTURING
             return (answer,)
         if self._must_note:
             self._held.append(answer)
             return self._note()
-        self.state = State.AWAITING_RESPONSE
+        self.state = states.AWAITING_RESPONSE
         return (answer,)
 
     # --- Its fingerprint is noted
@@ -198,7 +198,7 @@ class Forwarding(Responding):
         That is nothing while a gRPC call's request goes on: its client may be waiting for an answer, so its
         message has to go, and then no takeover may wait for the end of its own request to compare it.
         """
-        self.state = State.NOTING
+        self.state = states.NOTING
         self._uncomparable = self._uncomparable or self._is_stream
         fingerprint = UNCOMPARABLE if self._uncomparable else self._fingerprint.digest()
         # The timer may still be that of a wait, which is over.
@@ -246,7 +246,7 @@ class Forwarding(Responding):
             answer = self._policy.in_progress
             return self._turn_away(InProgress(status=answer.status, retry_after_s=answer.retry_after_s))
         if self._held:
-            self.state = State.AWAITING_RESPONSE
+            self.state = states.AWAITING_RESPONSE
             return self._let_go_held()
         return self._send_whole()
 

@@ -10,6 +10,8 @@ from sidecar.idempotency.problem import CallNotSupported, KeyInvalid
 from sidecar.idempotency.request import Request
 from sidecar.idempotency.scope import record_id
 
+_SHADOW = Mode.SHADOW
+
 
 class Protecting(Core):
     """The claim that an exchange asks the store for."""
@@ -26,7 +28,7 @@ class Protecting(Core):
             _check_call_protectable(request, policy)
             self._grpc_call = Call(is_open=self._request_has_body)
         self._claim = Claim(
-            id=record_id(policy.scope, request, key, in_shadow=policy.mode is Mode.SHADOW),
+            id=record_id(policy.scope, request, key, in_shadow=policy.mode is _SHADOW),
             owner=self._owner,
             attempt=0,
             lease_ms=policy.lease_ms,

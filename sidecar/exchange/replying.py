@@ -1,5 +1,6 @@
 """A reply with a large body, given piece by piece as fast as the peer takes it (docs/decisions/0017)."""
 
+from sidecar.exchange import states
 from sidecar.exchange.core import Core, Effects
 from sidecar.exchange.effects import (
     BeginReply,
@@ -12,7 +13,6 @@ from sidecar.exchange.effects import (
     ReplyTrailers,
 )
 from sidecar.exchange.events import PieceFetched, PieceLost
-from sidecar.exchange.states import State
 from sidecar.idempotency.body import HeldBody
 from sidecar.idempotency.problem import StoreUnavailable
 from sidecar.idempotency.replay import may_stream
@@ -31,7 +31,7 @@ class Replying(Core):
 
     def _begin_to_give(self, *told: Effect) -> Effects:
         """Ask for the first piece of `_large`: until it is there nothing is said, and refusal is possible."""
-        self.state = State.REPLYING
+        self.state = states.REPLYING
         self._fetched, self._gathered, self._told = 0, [], told
         return (FetchPiece(self._large.body, 0),)
 
@@ -45,7 +45,7 @@ class Replying(Core):
             given = self._at_once(event.data, last=last)
         if not last:
             return (*given, FetchPiece(reply.body, self._fetched))
-        self.state = State.ANSWERED
+        self.state = states.ANSWERED
         return given
 
     def _streamed(self, data: bytes, *, last: bool) -> Effects:
@@ -68,5 +68,5 @@ class Replying(Core):
         """
         if not self._fetched or self._gathered:
             return self._refuse(StoreUnavailable())
-        self.state = State.ANSWERED
+        self.state = states.ANSWERED
         return (BreakOff("a piece of the recorded response could not be read"),)

@@ -1,11 +1,11 @@
 """The response on its way back: judged by its head, captured as it passes, held at its end."""
 
+from sidecar.exchange import states
 from sidecar.exchange.call import Call
 from sidecar.exchange.capture import Capture
 from sidecar.exchange.core import NEVER_FORWARDED, Core, Effects, present
 from sidecar.exchange.effects import Answer, PassResponseHeaders
 from sidecar.exchange.events import ResponseBody, ResponseHeaders, ResponseTrailers
-from sidecar.exchange.states import State
 from sidecar.idempotency.fields import Fields
 from sidecar.idempotency.grpc import GrpcStatus, status_in
 from sidecar.idempotency.outcome import Outcome, Verdict, is_envoys_own, judge, judge_call
@@ -14,7 +14,9 @@ from sidecar.idempotency.replay import REPLAYED
 CALL_OK = 200
 """The HTTP status of every response that is gRPC's own, whatever the call ends with."""
 
-AWAITING_TRAILERS = Verdict(Outcome.RECORD, "awaiting-trailers")
+_RECORD = Outcome.RECORD
+
+AWAITING_TRAILERS = Verdict(_RECORD, "awaiting-trailers")
 """Of a gRPC call, while its response passes: it may still have to be kept."""
 
 
@@ -28,7 +30,7 @@ class Responding(Core):
     def _judge(self, event: ResponseHeaders, *, early: bool) -> Effects:
         """`early`: before the request was known whole."""
         self._judge_head(event)
-        recording = self._verdict.outcome is Outcome.RECORD
+        recording = self._verdict.outcome is _RECORD
         told = self._advertised() if recording else ()
         more = recording and not event.end_of_stream
         answer = PassResponseHeaders(more, present(event.headers, REPLAYED), told)
@@ -37,7 +39,7 @@ class Responding(Core):
         self._capture = Capture(event, self._policy, of_call=self._grpc_call is not None)
         if event.end_of_stream:
             return self._settle(answer, self._complete(early=early))
-        self.state = State.CAPTURING_EARLY if early else State.CAPTURING
+        self.state = states.CAPTURING_EARLY if early else states.CAPTURING
         return (answer,)
 
     def _judge_head(self, event: ResponseHeaders) -> None:
@@ -89,9 +91,9 @@ class Responding(Core):
 
     def _conclude(self, answer: Answer, trailers: Fields = ()) -> Effects:
         """The response is whole; what becomes of a gRPC call is known only now."""
-        early = self.state is State.CAPTURING_EARLY
+        early = self.state is states.CAPTURING_EARLY
         if self._grpc_call is not None:
             self._verdict = self._judge_call(self._capture.head, trailers)
-            if self._verdict.outcome is not Outcome.RECORD:
+            if self._verdict.outcome is not _RECORD:
                 return self._settle(answer, self._give_up_record(whole=not early))
         return self._settle(answer, self._complete(early=early, trailers=trailers))

@@ -7,6 +7,7 @@ Envoy before it asks, and what it keeps of a response is that there was one.
 
 from msgspec.structs import replace
 
+from sidecar.exchange import states
 from sidecar.exchange.capture import Capture
 from sidecar.exchange.core import INCOMPLETE, NEVER_FORWARDED, Effects
 from sidecar.exchange.effects import Count, PassResponseHeaders, SettleEffect, TakeClaim, WatchRequest
@@ -28,13 +29,12 @@ from sidecar.exchange.events import (
 )
 from sidecar.exchange.protecting import Protecting
 from sidecar.exchange.responding import Responding
-from sidecar.exchange.states import State
 from sidecar.idempotency.claim import ClaimResult, UnknownReason
 from sidecar.idempotency.fields import Fields
 from sidecar.idempotency.fingerprint import UNCOMPARABLE
 from sidecar.idempotency.key_places import is_in_body, key_in_body, key_in_head
 from sidecar.idempotency.outcome import Outcome
-from sidecar.idempotency.policy import BodyMode
+from sidecar.idempotency.policy import IN_BODY, BodyMode
 from sidecar.idempotency.problem import (
     BodyTooLarge,
     InProgress,
@@ -82,7 +82,7 @@ class Shadowing(Protecting, Responding):
             self._seeks_key = True
             return self._watch()
         try:
-            if source.place.is_in_body:
+            if source.place in IN_BODY:
                 key = key_in_body(b"", source, self._fingerprint)
             else:
                 key = key_in_head(self._request, source)
@@ -94,11 +94,11 @@ class Shadowing(Protecting, Responding):
         return (*self._watch(), self._ask())
 
     def _watch(self) -> Effects:
-        self.state = State.SHADOWING
+        self.state = states.SHADOWING
         return (WatchRequest(self._request_has_body),)
 
     def _pass_in_shadow(self) -> Effects:
-        self.state = State.PASSING
+        self.state = states.PASSING
         return (self._unclaimed(()),)
 
     def _ask(self) -> TakeClaim:
@@ -149,7 +149,7 @@ class Shadowing(Protecting, Responding):
 
     def _look_away(self) -> Effects:
         """There is nothing more to find out: the rest passes."""
-        self.state = State.PASSING if self.state is State.SHADOWING else State.CLOSED
+        self.state = states.PASSING if self.state is states.SHADOWING else states.CLOSED
         return ()
 
     # --- The store's answer
@@ -171,7 +171,7 @@ class Shadowing(Protecting, Responding):
         """The stream is gone: decide by what has passed, and tell the store how it ended."""
         self._take(event)
         decided = self._decide()
-        return decided if self.state is State.CLOSED else (*decided, *self._leave())
+        return decided if self.state is states.CLOSED else (*decided, *self._leave())
 
     def fail_in_shadow(self, event: ClaimFailed) -> Effects:
         """The store did not answer: nothing can be found out."""
@@ -292,12 +292,12 @@ class Shadowing(Protecting, Responding):
     def leave_shadow(self, _event: StreamEnded) -> Effects:
         """The stream is over, in time or not."""
         if self._asked:
-            self.state = State.SHADOWING_ALONE
+            self.state = states.SHADOWING_ALONE
             return ()
         return self._leave()
 
     def _leave(self) -> Effects:
         if self._owns:
             return self._settle_alone(self._ending())
-        self.state = State.SETTLING_ALONE if self._settling else State.CLOSED
+        self.state = states.SETTLING_ALONE if self._settling else states.CLOSED
         return ()

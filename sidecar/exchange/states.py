@@ -75,6 +75,15 @@ class State(Enum):
     __hash__ = object.__hash__
 
 
+# The same by their names alone. Until Python 3.12 a member of an enum is found by way of a hook of its class,
+# thirty times as long as it takes to read a name of this module.
+(
+    AWAITING_REQUEST, READING, CLAIMING, WAITING, COMPARING, HOLDING, FORWARDING, NOTING, AWAITING_RESPONSE,
+    CAPTURING_EARLY, CAPTURING, EXECUTING, EXECUTING_ALONE, SETTLING, PASSING, REPLYING, ANSWERED, SHADOWING,
+    SHADOWING_ALONE, ABANDONED, SETTLING_ALONE, CLOSED,
+) = State  # fmt: skip
+
+
 @dataclass(frozen=True, slots=True)
 class Transition:
     """The action (a method of `machine.Exchange`) and the states it may lead to."""

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any, ClassVar, Protocol, TypeAlias
 
 from sidecar.errand import Told
+from sidecar.exchange import states
 from sidecar.exchange.effects import (
     Answer,
     AwaitOwner,
@@ -47,7 +48,6 @@ from sidecar.exchange.events import (
     WaitOver,
 )
 from sidecar.exchange.machine import Exchange, ProtocolViolation
-from sidecar.exchange.states import TIMED, State
 from sidecar.extproc.codec import UndecodableMessageError, decode, encode
 from sidecar.extproc.timers import Timer, Timers
 from sidecar.extproc.transport.port import Stream
@@ -177,10 +177,10 @@ class Driver:
             self._fail("internal error", error)
             return
         # The exchange may have no use any more for its timer, or for its wait.
-        if self._timer is not None and self._exchange.state not in TIMED:
+        if self._timer is not None and self._exchange.state not in states.TIMED:
             self._timer.cancel()
             self._timer = None
-        if self._wait is not None and self._exchange.state is not State.WAITING:
+        if self._wait is not None and self._exchange.state is not states.WAITING:
             self._wait.cancel()
             self._wait = None
         if self._exchange.is_full is not self._paused:

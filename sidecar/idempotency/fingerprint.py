@@ -20,6 +20,7 @@ UNCOMPARABLE = b"uncomparable"
 """Noted in place of a fingerprint where a request was answered before it had ended: nothing equals it."""
 
 
+_NONE = BodyMode.NONE
 _BY_MEANING = frozenset({BodyMode.JSON, BodyMode.FORM})
 
 
@@ -55,7 +56,7 @@ class Fingerprinter:
 
     def feed(self, data: bytes) -> None:
         """Take in the next bytes of the request body."""
-        if not data or self._spec.body is BodyMode.NONE:
+        if not data or self._spec.body is _NONE:
             return
         if self._meaning is None:
             self._digest.update(data)

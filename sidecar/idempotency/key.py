@@ -15,6 +15,8 @@ from sidecar.idempotency.fields import Fields, values
 from sidecar.idempotency.policy import KeyFormat, KeySource
 from sidecar.idempotency.problem import KeyInvalid, KeyMissing
 
+_STRICT = KeyFormat.STRICT
+
 _PLAIN_STRING = re.compile(rb'"[ !#-\[\]-~]*"')
 """A String with nothing escaped in it and nothing after it means what stands in it (RFC 9651 §4.2.5)."""
 
@@ -48,7 +50,7 @@ def find_key(headers: Fields, source: KeySource) -> str | None:
 
 def _parse(raw: bytes, source: KeySource) -> str:
     text = raw.strip(b" \t")
-    if text.startswith(b'"') or source.format is KeyFormat.STRICT:
+    if text.startswith(b'"') or source.format is _STRICT:
         return _parse_quoted(text, source)
     if not _BARE.fullmatch(text):
         raise KeyInvalid(
@@ -77,6 +79,6 @@ def _allowed(source: KeySource) -> str:
         f"a string in double quotes of 1 to {source.max_length} printable ASCII characters, "
         'such as "8e03978e"'
     )
-    if source.format is KeyFormat.STRICT:
+    if source.format is _STRICT:
         return quoted
     return f"{quoted}, or the same without quotes, spaces, commas and semicolons"

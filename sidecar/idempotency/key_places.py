@@ -12,6 +12,7 @@ from sidecar.idempotency.policy import KeyPlace, KeySource
 from sidecar.idempotency.problem import KeyInvalid, KeyMissing
 from sidecar.idempotency.request import Request
 
+_HEADER = KeyPlace.HEADER
 _PRINTABLE = re.compile(r"[ -~]+")
 """What a String of RFC 9651 §3.3.3 may hold: a key is the same text wherever it stands."""
 
@@ -35,7 +36,7 @@ def key_in_head(request: Request, source: KeySource) -> str | None:
         KeyMissing: The policy requires a key and the request has none.
         KeyInvalid: The key is malformed, empty, too long or given more than once.
     """
-    if source.place is KeyPlace.HEADER:
+    if source.place is _HEADER:
         return find_key(request.headers, source)
     where = f"query parameter {source.name}"
     given = query.parameters(request.query or "", source.name)

@@ -20,6 +20,8 @@ class Outcome(StrEnum):
     """Nobody can say whether it executed."""
 
 
+_RECORD = Outcome.RECORD
+
 _BY_STATUS: Mapping[int, Outcome] = {
     408: Outcome.RELEASE,
     425: Outcome.RELEASE,
@@ -55,7 +57,7 @@ class OutcomeRules(Value):
         override: Outcome | None = None
         if self.overrides:
             override = self.overrides.get(str(status)) or self.overrides.get(f"{status // 100}xx")
-        return override or _BY_STATUS.get(status, Outcome.RECORD)
+        return override or _BY_STATUS.get(status, _RECORD)
 
     def of_call(self, status: GrpcStatus) -> Outcome:
         """What a gRPC call that ends with this status means."""

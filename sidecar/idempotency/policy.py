@@ -23,6 +23,9 @@ class Mode(StrEnum):
     """Lets them pass, whatever policies follow."""
 
 
+_OFF = Mode.OFF  # what every request is compared with is not looked up on its class (see exchange.states)
+
+
 class KeyFormat(StrEnum):
     """Which syntaxes of a key are accepted (see `key.py`)."""
 
@@ -40,10 +43,9 @@ class KeyPlace(StrEnum):
     DERIVED = "derived"
     """Nowhere: it is made of what the fingerprint takes, so that equal requests have equal keys."""
 
-    @property
-    def is_in_body(self) -> bool:
-        """Whether the whole body has to be read before the key is known."""
-        return self is KeyPlace.JSON or self is KeyPlace.DERIVED
+
+IN_BODY = frozenset({KeyPlace.JSON, KeyPlace.DERIVED})
+"""Where the whole body has to be read before the key is known."""
 
 
 class BodyMode(StrEnum):
@@ -197,7 +199,7 @@ class Policies:
         for place in self._selection.candidates(authority, path, route):
             policy = self.policies[place]
             if policy.match.matches(method, authority, path, route):
-                return None if policy.mode is Mode.OFF else policy
+                return None if policy.mode is _OFF else policy
         return None
 
     def named(self, name: str) -> "Policies | None":

@@ -42,6 +42,9 @@ class Circuit(StrEnum):
     """One claim at a time, as a probe."""
 
 
+_CLOSED = Circuit.CLOSED
+
+
 class Breaker:
     """A `Store` that refuses to ask a store which has not answered for some time.
 
@@ -81,7 +84,7 @@ class Breaker:
 
     async def claim(self, wanted: Claim, unknown: UnknownPolicy) -> ClaimResult:
         """See `Store.claim`; a probe where the circuit is half-open."""
-        if self._circuit is Circuit.CLOSED:
+        if self._circuit is _CLOSED:
             with self._watching:
                 return await self._store.claim(wanted, unknown)
         self._begin_probe()
@@ -97,7 +100,7 @@ class Breaker:
 
     def begin_claim(self, wanted: Claim, unknown: UnknownPolicy, told: Told[ClaimResult]) -> None:
         """See `PromptStore.begin_claim`; only where nothing is to be refused or found out is it prompt."""
-        if self._prompt is not None and self._circuit is Circuit.CLOSED:
+        if self._prompt is not None and self._circuit is _CLOSED:
             self._prompt.begin_claim(wanted, unknown, partial(self._told, told))
         else:
             Errand(self.claim(wanted, unknown), told, asyncio.get_running_loop())
@@ -110,7 +113,7 @@ class Breaker:
             Errand(self.complete(claim, record), told, asyncio.get_running_loop())
 
     def _told(self, told: Told[T], result: T | None, error: BaseException | None) -> None:
-        if error is None and self._circuit is Circuit.CLOSED:
+        if error is None and self._circuit is _CLOSED:
             self._failed = 0  # as `_conclude`, which would be two more calls for each answer
         else:
             self._conclude(error)
@@ -121,7 +124,7 @@ class Breaker:
 
         Nor does its failure count: a thousand who wait share one question, and fail together with it.
         """
-        if self._circuit is not Circuit.CLOSED:
+        if self._circuit is not _CLOSED:
             raise self._refusal("wait")
         await self._store.wait(claim_id, timeout_ms)
 
@@ -147,7 +150,7 @@ class Breaker:
 
     async def release(self, claim: Claim) -> bool:
         """See `Store.release`; refused like a wait where the claim was never answered."""
-        if claim.attempt == 0 and self._circuit is not Circuit.CLOSED:
+        if claim.attempt == 0 and self._circuit is not _CLOSED:
             raise self._refusal("release")
         with self._watching:
             return await self._store.release(claim)
@@ -177,12 +180,12 @@ class Breaker:
 
     def _succeed(self) -> None:
         self._failed = 0
-        if self._circuit is not Circuit.CLOSED:
+        if self._circuit is not _CLOSED:
             self._become(Circuit.CLOSED)
 
     def _fail(self) -> None:
         """Count. Once the circuit is not closed, only a probe decides: it asks when it is time to ask."""
-        if self._circuit is Circuit.CLOSED:
+        if self._circuit is _CLOSED:
             self._failed += 1
             if self._failed >= self._failures:
                 self._open()

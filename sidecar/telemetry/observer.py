@@ -10,6 +10,7 @@ from sidecar.exchange.effects import Count, CountOutcome
 from sidecar.idempotency.outcome import Outcome
 from sidecar.telemetry.metrics import Metrics
 
+_UNKNOWN = Outcome.UNKNOWN
 _ORDINARY = frozenset({"executed", "replayed", "shadow_executed", "shadow_replayed"})
 
 
@@ -101,7 +102,7 @@ class Telemetry:
     def settled(self, outcome: CountOutcome) -> None:
         """An execution ended; an unknown outcome is what an operator may have to resolve."""
         self._outcomes.add(outcome.policy, outcome.outcome, outcome.reason)
-        unknown = outcome.outcome is Outcome.UNKNOWN
+        unknown = outcome.outcome is _UNKNOWN
         if unknown or self._debugging:
             (self._log.warning if unknown else self._log.debug)(
                 "execution ended",
