@@ -60,6 +60,14 @@ class Core(FullDuplex):
         owner: A token unique to this exchange; guards its claim.
     """
 
+    # What only some exchanges have is declared by its phase, and takes a dictionary.
+    __slots__ = (
+        "_body", "_capture", "_claim", "_early_head", "_ended_with_trailers", "_expected",
+        "_expires_ms", "_fingerprint", "_grpc_call", "_held", "_is_whole", "_owner", "_patient",
+        "_policies", "_policy", "_record", "_request", "_request_has_body", "_taken_over",
+        "_uncomparable", "_unsent", "_verdict", "_waited", "state",
+    )  # fmt: skip
+
     # Each is set by the phase that first knows it, and never before a state that may read it.
     _policy: Policy
     _request: Request
@@ -70,6 +78,7 @@ class Core(FullDuplex):
     _verdict: Verdict
 
     def __init__(self, policies: Policies, owner: str) -> None:
+        super().__init__()
         self.state = states.AWAITING_REQUEST
         self._policies = policies
         self._owner = owner

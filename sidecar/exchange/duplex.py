@@ -40,17 +40,17 @@ Early: TypeAlias = RequestBody | RequestTrailers | ResponseBody | ResponseTraile
 
 
 class FullDuplex:
-    """What an exchange knows and holds of bodies in full duplex.
+    """What an exchange knows and holds of bodies in full duplex."""
 
-    The defaults are those of every other exchange, which so pays nothing for them.
-    """
+    __slots__ = ("_early", "_held_bytes", "_request_duplex", "_response_duplex", "is_full")
 
-    _request_duplex = _response_duplex = False
-    _early: tuple[Early, ...] = ()
-    """What came before anybody could say what is to be done with it."""
-    _held_bytes = 0
-    is_full = False
-    """It holds so much that no more is to be read from its stream, until it has let go of that."""
+    def __init__(self) -> None:
+        self._request_duplex = self._response_duplex = False
+        self._early: tuple[Early, ...] = ()
+        """What came before anybody could say what is to be done with it."""
+        self._held_bytes = 0
+        self.is_full = False
+        """It holds so much that no more is to be read from its stream, until it has let go of that."""
 
     def _note_modes(self, event: RequestHeaders) -> None:
         if event.request_duplex or event.response_duplex:

@@ -7,7 +7,7 @@ machine can answer at once is answered in the same call.
 import asyncio
 from collections.abc import Callable, Coroutine
 from functools import partial
-from typing import Any, ClassVar, Protocol, TypeAlias
+from typing import Any, ClassVar, Protocol, TypeAlias, get_args
 
 from sidecar.errand import Told
 from sidecar.exchange import states
@@ -167,9 +167,10 @@ class Driver:
     # --- The machine
 
     def _feed(self, event: Event) -> None:
+        exchange, acts = self._exchange, self._ACTS
         try:
-            for effect in self._exchange.handle(event):
-                self._ACTS.get(type(effect), Driver._answer)(self, effect)
+            for effect in exchange.handle(event):
+                acts[type(effect)](self, effect)
         except ProtocolViolation as violation:
             self._fail(str(violation))
             return
@@ -177,13 +178,13 @@ class Driver:
             self._fail("internal error", error)
             return
         # The exchange may have no use any more for its timer, or for its wait.
-        if self._timer is not None and self._exchange.state not in states.TIMED:
+        if self._timer is not None and exchange.state not in states.TIMED:
             self._timer.cancel()
             self._timer = None
-        if self._wait is not None and self._exchange.state is not states.WAITING:
+        if self._wait is not None and exchange.state is not states.WAITING:
             self._wait.cancel()
             self._wait = None
-        if self._exchange.is_full is not self._paused:
+        if exchange.is_full is not self._paused:
             self._keep_pace()
 
     def _keep_pace(self) -> None:
@@ -278,9 +279,10 @@ class Driver:
             self._closed = True
             self._observer.closed()
 
-    # --- What carries out which kind of effect; every other one is an answer.
+    # --- What carries out which kind of effect.
 
     _ACTS: ClassVar[dict[type[Effect], Callable[["Driver", Any], object]]] = {
+        **dict.fromkeys(get_args(Answer), _answer),
         **dict.fromkeys((TakeClaim, Renew, Complete, Release, MarkUnknown, NoteFingerprint), _ask),
         Execute: _ask_at_length,
         AwaitOwner: _await_owner,

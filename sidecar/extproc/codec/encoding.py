@@ -47,6 +47,9 @@ from sidecar.idempotency.fields import Fields
 
 def encode(answer: Answer) -> tuple[bytes, ...]:
     """The serialised ProcessingResponses that say this, in order."""
+    constant = _CONSTANT.get(type(answer))
+    if constant is not None:
+        return constant
     encoder = _ENCODERS.get(type(answer))
     if encoder is None:
         raise TypeError(f"no message for {answer!r}")
@@ -146,11 +149,6 @@ def _passed(remove: tuple[str, ...]) -> pb.HeadersResponse:
     return pb.HeadersResponse(response=pb.CommonResponse(header_mutation=mutation))
 
 
-def _constant(message: pb.ProcessingResponse) -> Callable[[Any], tuple[bytes, ...]]:
-    serialised = _alone(message)
-    return lambda _: serialised
-
-
 _PASSED = _alone(pb.ProcessingResponse(request_headers=_passed(())))
 _WATCHED = _alone(pb.ProcessingResponse(request_headers=_passed(()), mode_override=modes.WATCH))
 _WATCHED_BODYLESS = _alone(
@@ -160,6 +158,14 @@ _FIRST_ATTEMPT = _forwarding(1, has_body=True)
 _FIRST_ATTEMPT_BODYLESS = _forwarding(1, has_body=False)
 _SHOWN_ON = _response_headers((), (), more=True)
 _SHOWN_OFF = _response_headers((), (), more=False)
+_CONSTANT: dict[type[Answer], tuple[bytes, ...]] = {
+    ReadRequestBody: _alone(pb.ProcessingResponse(mode_override=modes.READ_BODY)),
+    HoldRequest: _alone(pb.ProcessingResponse(mode_override=modes.HOLD_BODY)),
+    PassRequestBody: _alone(pb.ProcessingResponse(request_body=pb.BodyResponse())),
+    PassRequestTrailers: _alone(pb.ProcessingResponse(request_trailers=pb.TrailersResponse())),
+    PassResponseBody: _alone(pb.ProcessingResponse(response_body=pb.BodyResponse())),
+    PassResponseTrailers: _alone(pb.ProcessingResponse(response_trailers=pb.TrailersResponse())),
+}
 _ENCODERS: dict[type[Answer], Callable[[Any], tuple[bytes, ...]]] = {
     Reply: encode_reply,
     BeginReply: encode_reply_head,
@@ -175,10 +181,4 @@ _ENCODERS: dict[type[Answer], Callable[[Any], tuple[bytes, ...]]] = {
     EchoResponseBody: _echo_response,
     ExtendTimeout: _extend_timeout,
     PassResponseHeaders: _pass_response_headers,
-    ReadRequestBody: _constant(pb.ProcessingResponse(mode_override=modes.READ_BODY)),
-    HoldRequest: _constant(pb.ProcessingResponse(mode_override=modes.HOLD_BODY)),
-    PassRequestBody: _constant(pb.ProcessingResponse(request_body=pb.BodyResponse())),
-    PassRequestTrailers: _constant(pb.ProcessingResponse(request_trailers=pb.TrailersResponse())),
-    PassResponseBody: _constant(pb.ProcessingResponse(response_body=pb.BodyResponse())),
-    PassResponseTrailers: _constant(pb.ProcessingResponse(response_trailers=pb.TrailersResponse())),
 }
