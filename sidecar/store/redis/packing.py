@@ -9,6 +9,8 @@ Argument: TypeAlias = str | bytes | int
 Packed: TypeAlias = tuple[bytes, ...]
 """One command, to be written in this order."""
 
+_END = b"\r\n"
+
 JOINED_BELOW = 64 * 1024
 """From so many bytes on, one more system call is cheaper than copying them next to others."""
 
@@ -19,7 +21,7 @@ def pack(command: tuple[Argument, ...]) -> Packed:
     if not isinstance(last, bytes) or len(last) < JOINED_BELOW:
         return (_pack(command),)
     beginning = _pack((*command[:-1], b"")).removesuffix(b"$0\r\n\r\n")
-    return (b"%b$%d\r\n" % (beginning, len(last)), last, b"\r\n")
+    return (beginning + _announced(len(last)), last, _END)
 
 
 def pack_transition(
@@ -34,22 +36,28 @@ def pack_transition(
         settings: Its further arguments, such as come again: what a policy says, an attempt's number.
         data: Its last argument; None where it has none.
     """
-    head, same = _packed_once(sha1, settings, with_data=data is not None)
+    head, same = _packed_once(sha1, settings, data is not None)
     key_, owner_ = key.encode(), owner.encode()
-    begun = (head, len(key_), key_, len(owner_), owner_, same)
+    begun = (head, _announced(len(key_)), key_, _END, _announced(len(owner_)), owner_, _END, same)
     if data is None:
-        return (b"%b$%d\r\n%b\r\n$%d\r\n%b\r\n%b" % begun,)
+        return (b"".join(begun),)
     if len(data) < JOINED_BELOW:
-        return (b"%b$%d\r\n%b\r\n$%d\r\n%b\r\n%b$%d\r\n%b\r\n" % (*begun, len(data), data),)
-    return (b"%b$%d\r\n%b\r\n$%d\r\n%b\r\n%b$%d\r\n" % (*begun, len(data)), data, b"\r\n")
+        return (b"".join((*begun, _announced(len(data)), data, _END)),)
+    return (b"".join((*begun, _announced(len(data)))), data, _END)
 
 
 @lru_cache(maxsize=1024)
-def _packed_once(sha1: str, settings: tuple[Argument, ...], *, with_data: bool) -> tuple[bytes, bytes]:
+def _packed_once(sha1: str, settings: tuple[Argument, ...], with_data: bool) -> tuple[bytes, bytes]:
     """What stands before the key, and what stands behind the owner."""
-    before, behind = ("EVALSHA", sha1, 1), settings
-    count = len(before) + 2 + len(behind) + with_data
-    return b"*%d\r\n%b" % (count, _arguments(before)), _arguments(behind)
+    before = ("EVALSHA", sha1, 1)
+    count = len(before) + 2 + len(settings) + with_data
+    return b"*%d\r\n%b" % (count, _arguments(before)), _arguments(settings)
+
+
+@lru_cache(maxsize=1024)
+def _announced(size: int) -> bytes:
+    """What stands before an argument of so many bytes; to remember it is cheaper than to write it."""
+    return b"$%d\r\n" % size
 
 
 def _arguments(command: tuple[Argument, ...]) -> bytes:

@@ -62,7 +62,8 @@ class AnsweringHalf(ABC):
         self._limits = owner.limits
         self._outlet = owner.outlet
         self._send_window = owner.outlet.stream_window
-        self._queue: deque[memoryview] = deque()
+        self._queue: deque[memoryview] | None = None
+        """Made for the first that has to wait: most streams have none."""
         self._queued = 0
         self._over = False
         self._end = b""
@@ -85,9 +86,7 @@ class AnsweringHalf(ABC):
             self._enqueue(message)
             return
         self._send_window -= size
-        outlet.window -= size
-        outlet.frames_sent += 1
-        outlet.write(frames.message_frame(self.stream_id, message))
+        outlet.message(self.stream_id, message, size)
 
     def when_writable(self, told: Callable[[], None]) -> None:
         """See `port.Stream.when_writable`."""
@@ -118,6 +117,8 @@ class AnsweringHalf(ABC):
 
     def _enqueue(self, message: bytes) -> None:
         framed = b"\x00" + len(message).to_bytes(4, "big") + message
+        if self._queue is None:
+            self._queue = deque()
         self._queue.append(memoryview(framed))
         self._queued += len(framed)
         self._outlet.queued += len(framed)
@@ -149,7 +150,7 @@ class AnsweringHalf(ABC):
         """Nothing of it will be sent."""
         self._outlet.queued -= self._queued
         self._queued = 0
-        self._queue.clear()
+        self._queue = None
         self._outlet.unblock(self)
 
     def _finish_with(self, trailers: bytes) -> None:

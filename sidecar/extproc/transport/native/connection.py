@@ -166,15 +166,18 @@ class Connection:
         window.left -= size
         if window.left < window.low:
             window.refill()
-        if flags & frames.PADDED:
-            payload = frames.without_padding(payload)
-        if not payload and not flags & frames.END_STREAM:
+        ended = False
+        if flags:  # of whole messages none, as a rule
+            ended = flags & frames.END_STREAM != 0
+            if flags & frames.PADDED:
+                payload = frames.without_padding(payload)
+        if not payload and not ended:
             self._empty.spend(self._host.time())
         stream = self._calls.live.get(stream_id)
         if stream is None:
             self._calls.require_known(stream_id, "DATA")
         else:
-            stream.receive(payload, size, ended=bool(flags & frames.END_STREAM))
+            stream.receive(payload, size, ended=ended)
 
     def _on_headers(self, flags: int, stream_id: int, payload: bytes) -> None:
         if flags == frames.END_HEADERS and stream_id and 0 < len(payload) <= self._limits.header_block_size:

@@ -48,7 +48,7 @@ Frame: TypeAlias = tuple[int, int, int, bytes]
 _MAX_DETAIL: Final = 256
 _HEADER: Final = struct.Struct(">IBI")
 """A frame's header: length and type share the first word, for there is no integer of 24 bits."""
-_MESSAGE: Final = struct.Struct(">IBIBI")
+_message_head: Final = struct.Struct(">IBIBI").pack
 """The header of a DATA frame and the prefix of the gRPC message that fills it."""
 _SETTING: Final = struct.Struct(">HI")
 _WORD: Final = struct.Struct(">I")
@@ -89,20 +89,19 @@ class FrameReader:
                 return
             data = bytes(self._rest)
             self._rest.clear()
-        start, end, missing = 0, len(data), 0
-        while start + HEADER_LENGTH <= end:
+        start, end, missing, max_length = 0, len(data), 0, self._max_length
+        while (payload := start + HEADER_LENGTH) <= end:
             length_and_type, flags, stream_id = _HEADER.unpack_from(data, start)
             length = length_and_type >> 8
-            if length > self._max_length:
+            if length > max_length:
                 raise H2ConnectionError(
-                    ErrorCode.FRAME_SIZE_ERROR,
-                    f"a frame of {length} bytes; allowed: at most {self._max_length}",
+                    ErrorCode.FRAME_SIZE_ERROR, f"a frame of {length} bytes; allowed: at most {max_length}"
                 )
-            after = start + HEADER_LENGTH + length
+            after = payload + length
             if after > end:
                 missing = after - end
                 break
-            yield length_and_type & 0xFF, flags, stream_id & GREATEST_STREAM_ID, data[start + 9 : after]
+            yield length_and_type & 0xFF, flags, stream_id & GREATEST_STREAM_ID, data[payload:after]
             start = after
         if start < end:
             self._rest += data[start:]
@@ -117,12 +116,13 @@ def frame(kind: int, flags: int, stream_id: int, payload: bytes | memoryview = b
 def message_frame(stream_id: int, message: bytes) -> bytes:
     """A DATA frame filled by one uncompressed gRPC message."""
     size = len(message)
-    return _MESSAGE.pack((size + 5) << 8, 0, stream_id, 0, size) + message
+    return _message_head((size + 5) << 8, 0, stream_id, 0, size) + message
 
 
 def headers_frame(stream_id: int, block: bytes, *, end_stream: bool = False) -> bytes:
     """A HEADERS frame that holds its whole field block."""
-    return frame(HEADERS, END_HEADERS | END_STREAM if end_stream else END_HEADERS, stream_id, block)
+    flags = END_HEADERS | END_STREAM if end_stream else END_HEADERS
+    return _HEADER.pack(len(block) << 8 | HEADERS, flags, stream_id) + block
 
 
 def settings_frame(settings: dict[int, int]) -> bytes:

@@ -3,11 +3,13 @@
 Five bytes precede each message: whether it is compressed, and its length. DATA frames may cut it anywhere.
 """
 
+import struct
 from typing import Final
 
 from sidecar.extproc.transport.native.responses import Status
 
 PREFIX: Final = 5
+_unpack_prefix: Final = struct.Struct(">BI").unpack_from
 
 
 class MessageReader:
@@ -45,10 +47,12 @@ class MessageReader:
 
         A piece that was not taken this way has to be fed.
         """
-        size = len(data) - PREFIX
-        if self._data or size < 0 or size > self._max_message or data[0] or self.fault is not None:
+        if len(data) < PREFIX or self._data or self.fault is not None:
             return None
-        return data[PREFIX:] if int.from_bytes(data[1:PREFIX], "big") == size else None
+        compressed, size = _unpack_prefix(data)
+        if compressed or size != len(data) - PREFIX or size > self._max_message:
+            return None
+        return data[PREFIX:]
 
     def feed(self, data: bytes) -> None:
         """More DATA came."""

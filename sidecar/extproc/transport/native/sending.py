@@ -59,6 +59,15 @@ class Outlet:
             self._woken = True
             self._wake()
 
+    def message(self, stream_id: int, message: bytes, size: int) -> None:
+        """Send a message, `size` bytes with its prefix, for which there is room, in a frame of its own."""
+        self.window -= size
+        self.frames_sent += 1
+        self._pending.append(frames.message_frame(stream_id, message))
+        if not self.busy and not self._woken:  # as `touch`
+            self._woken = True
+            self._wake()
+
     def touch(self) -> None:
         """Have the owner come back, if only to find what has ended."""
         if not self.busy and not self._woken:

@@ -132,7 +132,10 @@ class NativeStream(AnsweringHalf):
             self._reader.feed(content)
             self._deliver_held()
         else:
-            self._deliver(message)
+            try:  # as `_deliver`, which would be another call for each message
+                self.handler.on_message(message)
+            except Exception as error:  # noqa: BLE001 (as there)
+                self._break_down(error)
             if ended:
                 self.half_closed()
             elif self._receive_window <= self._limits.stream_window // 2:
@@ -151,12 +154,13 @@ class NativeStream(AnsweringHalf):
 
     def half_closed(self) -> None:
         """End it, well as a rule, once all of its messages have been taken."""
-        if self._over or (self._reader.held and self._is_held_up):
+        if self._over:
             return
-        if self._reader.held:
+        if not self._reader.held:
+            if self.at_half_close is not None:
+                self.finish(*self.at_half_close)
+        elif not self._is_held_up:
             self.finish(Status.INTERNAL, "the stream ended in the middle of a message")
-        elif self.at_half_close is not None:
-            self.finish(*self.at_half_close)
 
     def end_by(self, timer: Timer) -> None:
         """The call has a deadline; the timer is stopped when it ends earlier."""
@@ -204,9 +208,13 @@ class NativeStream(AnsweringHalf):
     def _deliver(self, message: bytes) -> None:
         try:
             self.handler.on_message(message)
-        except Exception as error:  # noqa: BLE001 (as above; and the stream must not end well)
-            self._owner.report(error)
-            self.fail("internal error")
+        except Exception as error:  # noqa: BLE001 (one handler's bug must not touch the other streams)
+            self._break_down(error)
+
+    def _break_down(self, error: Exception) -> None:
+        """The handler has a bug: its stream must not end well."""
+        self._owner.report(error)
+        self.fail("internal error")
 
     def _deliver_held(self) -> None:
         """Give the handler what has come, as far as the peer takes the answers."""
