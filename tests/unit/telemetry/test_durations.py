@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, Histogram, generate_latest
 
-from sidecar.telemetry.durations import Durations
+from sidecar.telemetry.durations import TOGETHER, Durations
 
 BUCKETS = (0.001, 0.25, 1.0, 10.0)
 phases = st.sampled_from(("head", 'a "quoted"\nname', "body"))
@@ -23,6 +23,20 @@ def test_it_is_exposed_as_prometheus_clients_own_histogram(observed: list[tuple[
         histogram.labels(phase).observe(took)
 
     assert generate_latest(ours) == generate_latest(theirs)
+
+
+def test_many_are_counted_whether_they_are_in_their_buckets_yet_or_not() -> None:
+    registry = CollectorRegistry()
+    durations = Durations("wait_seconds", "Wait.", ("phase",), BUCKETS, registry)
+
+    for number in range(10 * TOGETHER + 1):
+        durations.observe("head", number % 2)
+
+    assert (
+        registry.get_sample_value("wait_seconds_bucket", {"phase": "head", "le": "0.25"}) == 5 * TOGETHER + 1
+    )
+    assert registry.get_sample_value("wait_seconds_count", {"phase": "head"}) == 10 * TOGETHER + 1
+    assert registry.get_sample_value("wait_seconds_sum", {"phase": "head"}) == 5 * TOGETHER
 
 
 def test_several_labels_are_given_in_order() -> None:
