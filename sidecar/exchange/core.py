@@ -65,7 +65,7 @@ class Core(FullDuplex):
         "_body", "_capture", "_claim", "_early_head", "_ended_with_trailers", "_expected",
         "_expires_ms", "_fingerprint", "_grpc_call", "_held", "_is_whole", "_owner", "_patient",
         "_policies", "_policy", "_record", "_request", "_request_has_body", "_taken_over",
-        "_uncomparable", "_unsent", "_verdict", "_waited", "state",
+        "_uncomparable", "_unsent", "_verdict", "_waited", "reads", "state",
     )  # fmt: skip
 
     # Each is set by the phase that first knows it, and never before a state that may read it.
@@ -80,6 +80,8 @@ class Core(FullDuplex):
     def __init__(self, policies: Policies, owner: str) -> None:
         super().__init__()
         self.state = states.AWAITING_REQUEST
+        self.reads = policies.reads
+        """The header fields that it needs of the request; None: all."""
         self._policies = policies
         self._owner = owner
         self._request_has_body = False

@@ -150,7 +150,7 @@ class Driver:
         if self._ended:
             return
         try:
-            event = decode(message)
+            event = decode(message, self._exchange.reads)
         except UndecodableMessageError as error:
             self._fail(str(error))
             return

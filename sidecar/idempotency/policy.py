@@ -8,6 +8,7 @@ from sidecar.idempotency.outcome import OutcomeRules
 from sidecar.idempotency.paths import normalise
 from sidecar.idempotency.patterns import HostPattern, PathPattern
 from sidecar.idempotency.pointer import Pointer
+from sidecar.idempotency.request import ALWAYS_READ
 from sidecar.idempotency.scope import ScopePart
 from sidecar.idempotency.selection import Selection
 
@@ -176,11 +177,14 @@ class Policies:
     """An ordered set of policies: the first that matches a request is the one that counts."""
 
     policies: tuple[Policy, ...]
+    reads: frozenset[str] | None = field(init=False, repr=False, compare=False)
+    """The names of the request's header fields that can make a difference; None where all of them can."""
     _selection: Selection = field(init=False, repr=False, compare=False)
     _by_name: dict[str, "Policies"] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        """Index them once, by what they are for and by name."""
+        """Index them once, by what they are for and by name; and find what they read."""
+        object.__setattr__(self, "reads", _reads(self.policies))
         wanted = [(policy.match.route, policy.match.hosts, policy.match.paths) for policy in self.policies]
         object.__setattr__(self, "_selection", Selection(wanted))
         by_name: dict[str, tuple[Policy, ...]] = {}
@@ -208,3 +212,16 @@ class Policies:
         Its `match` still has to hold: a route may carry requests that the policy is not for.
         """
         return self._by_name.get(name)
+
+
+def _reads(policies: tuple[Policy, ...]) -> frozenset[str] | None:
+    """What one of them at least reads of a request's head. A detached call is sent with all of it."""
+    if any(policy.execution is Execution.DETACHED for policy in policies):
+        return None
+    names = set(ALWAYS_READ)
+    for policy in policies:
+        if policy.key.place is KeyPlace.HEADER:
+            names.add(policy.key.name)
+        names.update(part.name for part in policy.scope if part.kind == "header")
+        names.update(policy.fingerprint.headers)
+    return frozenset(names)

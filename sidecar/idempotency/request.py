@@ -5,9 +5,12 @@ from sidecar.idempotency.fields import Fields, first
 from sidecar.idempotency.grpc import is_grpc, may_be_grpc
 from sidecar.idempotency.value import Value
 
+ALWAYS_READ = frozenset({"content-length", "content-type", "idempotency-attempt", "upgrade", "x-request-id"})
+"""The header fields that tell something of every request; which others do is up to its policy."""
+
 
 class Request(Value):
-    """Method, authority, path, query and header fields.
+    """Method, authority, path, query and header fields, at least those that are read (`Policies.reads`).
 
     `path` is without its query, `query` without its `?` and None where the target has none; text is
     Latin-1, one character for each byte on the wire. `id` is Envoy's request id, empty where it has none;

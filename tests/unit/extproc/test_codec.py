@@ -87,6 +87,25 @@ def test_request_headers_become_a_request(end: bool) -> None:
     )
 
 
+def test_of_the_requests_fields_those_that_are_read_are_kept_in_their_order() -> None:
+    fields: Fields = (("b", b"1"), ("accept", b"*/*"), ("a", b"2"), ("x-request-id", b"req-1"), ("b", b"3"))
+    reads = frozenset({"a", "b", "x-request-id", ":path"})
+
+    # Wherever the pseudo-header fields stand among them.
+    event = decode(request_headers((*fields[:3], *REQUEST, *fields[3:]), end=True), reads)
+
+    kept = tuple(field for field in fields if field[0] != "accept")
+    assert event == RequestHeaders(
+        Request("POST", "api.example", "/pay", "a=1", kept, "req-1"), end_of_stream=True
+    )
+
+
+def test_what_is_read_of_a_request_leaves_its_response_whole() -> None:
+    message = response_headers(((":status", b"200"), ("accept-ranges", b"none")))
+
+    assert decode(message, frozenset()) == decode(message)
+
+
 def test_bytes_of_a_path_that_are_not_text_are_kept_one_for_one() -> None:
     event = decoded_request(request_headers(((":path", b"/caf\xc3\xa9?\xff"),)))
 
