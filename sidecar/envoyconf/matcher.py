@@ -79,7 +79,8 @@ def _needs_sidecar(policies: Policies) -> Predicate:
 
 
 def _wants(policy: Policy) -> Predicate:
-    match, conditions = policy.match, list[Predicate]()
+    # Envoy stops at the first that does not hold: the key is what most requests lack, and found in no time.
+    match, conditions = policy.match, _may_have_key(policy.key)
     if match.methods:
         conditions.append(_matches(":method", _one_of(map(re.escape, sorted(match.methods)))))
     if match.hosts:
@@ -88,7 +89,6 @@ def _wants(policy: Policy) -> Predicate:
     if match.paths:
         paths = _one_of(map(_without_query, match.paths)) + _ANY_QUERY
         conditions.append(_matches_if_decidable(":path", paths, _NORMAL_PATH))
-    conditions += _may_have_key(policy.key)
     return _all_of(conditions)
 
 

@@ -119,6 +119,25 @@ def test_a_policy_for_everything_with_a_required_key_sees_everything() -> None:
     assert not skips(matcher(policy), request("GET", b"*", b""))
 
 
+class Watched(dict[str, bytes]):
+    """Headers that know by which name they were looked at."""
+
+    def __init__(self, headers: Mapping[str, bytes]) -> None:
+        super().__init__(headers)
+        self.looked_at = list[str]()
+
+    def get(self, name: str, default: Any = None) -> Any:
+        self.looked_at.append(name)
+        return super().get(name, default)
+
+
+def test_that_a_request_has_no_key_is_seen_before_any_pattern_is_tried() -> None:
+    """Envoy stops at the first condition that does not hold, as `all` does."""
+    headers = Watched(request())
+    assert skips(matcher(PAYMENTS), headers)
+    assert headers.looked_at == ["idempotency-attempt", "idempotency-key"]
+
+
 def test_a_policy_that_only_watches_wants_what_one_that_enforces_wants() -> None:
     watching = replace(PAYMENTS, mode=Mode.SHADOW)
 
