@@ -1,5 +1,6 @@
 """The sockets that a transport listens on: a unix socket with its mode, or TCP."""
 
+import asyncio
 import contextlib
 import errno
 import fcntl
@@ -11,6 +12,9 @@ from typing import Final
 
 UNIX: Final = "unix:"
 BACKLOG: Final = 1024
+_NOT_HERE: Final = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
+_BREATH_S: Final = 1.0
+"""How long no connection is taken where none could be."""
 
 
 def bind_unix(path: Path, mode: int | None) -> socket.socket:
@@ -40,6 +44,55 @@ def bind_unix(path: Path, mode: int | None) -> socket.socket:
         raise
     listener.setblocking(False)
     return listener
+
+
+async def bind_tcp(host: str, port: int) -> list[socket.socket]:
+    """A socket that listens for each address of a host's name that this machine has.
+
+    `localhost` may stand for one of IPv6 where there is no IPv6.
+
+    Raises:
+        OSError: The name is not known, it has no address here, or one is taken or not allowed.
+    """
+    loop = asyncio.get_running_loop()
+    addresses = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    listeners, absent = list[socket.socket](), list[OSError]()
+    with contextlib.ExitStack() as unless_all_is_well:
+        for family, _, _, _, address in dict.fromkeys(addresses):
+            try:
+                listener = socket.create_server(address, family=family, backlog=BACKLOG)
+            except OSError as error:
+                if error.errno not in _NOT_HERE:
+                    raise
+                absent.append(error)
+            else:
+                listener.setblocking(False)
+                listeners.append(unless_all_is_well.enter_context(listener))
+        unless_all_is_well.pop_all()
+    if not listeners:
+        raise absent[0]
+    return listeners
+
+
+async def accept(listener: socket.socket) -> socket.socket:
+    """The next connection, however long it takes.
+
+    Where none can be taken, above all because the process has no descriptor left, that is reported, and tried
+    again a second later.
+    """
+    loop = asyncio.get_running_loop()
+    while True:
+        try:
+            peer, _ = await loop.sock_accept(listener)
+            if peer.family != socket.AF_UNIX:  # the loops do so for connections that they took themselves
+                peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        except ConnectionError:
+            continue  # it gave up before it was taken
+        except OSError as error:
+            loop.call_exception_handler({"message": "no connection can be taken", "exception": error})
+            await asyncio.sleep(_BREATH_S)
+        else:
+            return peer
 
 
 def remove_unix(path: Path, listener_inode: tuple[int, int]) -> None:

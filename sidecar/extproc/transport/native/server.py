@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import socket
 import ssl
 from collections.abc import Mapping
 from pathlib import Path
@@ -53,8 +54,9 @@ class NativeTransport:
             CHECK: self._health.check,
             WATCH: self._health.watch,
         }
-        self._server: asyncio.Server | None = None
-        self._socket: tuple[Path, tuple[int, int]] | None = None
+        self._listeners: dict[socket.socket, asyncio.Task[None]] = {}
+        self._file: tuple[Path, tuple[int, int]] | None = None
+        self._arriving: dict[ConnectionProtocol, asyncio.Task[None]] = {}
         self._open: set[ConnectionProtocol] = set()
         self._changed = asyncio.Event()
         if ssl_context is not None:
@@ -64,9 +66,10 @@ class NativeTransport:
         """Listen; raise `OSError` where the endpoint cannot be had."""
         try:
             if self._address.startswith(listening.UNIX):
-                await self._listen_unix(Path(self._address.removeprefix(listening.UNIX)))
+                self._listen_unix(Path(self._address.removeprefix(listening.UNIX)))
             else:
-                await self._listen_tcp(*listening.split_address(self._address))
+                for listener in await listening.bind_tcp(*listening.split_address(self._address)):
+                    self._listen(listener)
         except OSError as error:
             raise OSError(
                 f"cannot listen on {self._address}: it is taken or not allowed ({error.strerror or error})"
@@ -78,7 +81,7 @@ class NativeTransport:
 
     async def stop(self, grace_s: float) -> None:
         """Take no new streams (GOAWAY), wait `grace_s` seconds for the others, then cancel them."""
-        self._stop_listening()
+        await self._stop_listening()
         self._health.end_watches()
         if grace_s > 0:
             for protocol in tuple(self._open):
@@ -90,34 +93,54 @@ class NativeTransport:
 
     # --- Listening
 
-    async def _listen_unix(self, path: Path) -> None:
+    def _listen_unix(self, path: Path) -> None:
         listener = listening.bind_unix(path, self._socket_mode)
-        self._socket = (path, listening.inode(path))
-        self._server = await asyncio.get_running_loop().create_unix_server(
-            self._protocol, sock=listener, backlog=listening.BACKLOG
-        )
+        self._file = (path, listening.inode(path))
+        self._listen(listener)
 
-    async def _listen_tcp(self, host: str, port: int) -> None:
-        self._server = await asyncio.get_running_loop().create_server(
-            self._protocol,
-            host,
-            port,
-            backlog=listening.BACKLOG,
-            ssl=self._ssl,
-            ssl_handshake_timeout=self._limits.handshake_s if self._ssl else None,
-            # Two servers that share a port unnoticed would each see half of the streams.
-            reuse_port=False,
-        )
+    def _listen(self, listener: socket.socket) -> None:
+        self._listeners[listener] = asyncio.create_task(self._accept(listener))
 
-    def _stop_listening(self) -> None:
-        if self._server is not None:
-            self._server.close()
-            self._server = None
-        if self._socket is not None:
-            listening.remove_unix(*self._socket)
-            self._socket = None
+    async def _stop_listening(self) -> None:
+        listeners, self._listeners = self._listeners, {}
+        for task in listeners.values():
+            task.cancel()
+        await asyncio.gather(*listeners.values(), return_exceptions=True)
+        for listener in listeners:
+            listener.close()
+        if self._file is not None:
+            listening.remove_unix(*self._file)
+            self._file = None
+
+    async def _accept(self, listener: socket.socket) -> None:
+        """Take connections until cancelled.
+
+        Not by a server of asyncio's, which tells of a connection once TLS stands, and not at all of one that
+        comes to nothing before that: peers that say nothing would not count, and take every descriptor.
+        """
+        while True:
+            peer = await listening.accept(listener)
+            if len(self._open) + len(self._arriving) < self._limits.connections:
+                self._welcome(peer)
+            else:
+                peer.close()
 
     # --- Connections
+
+    def _welcome(self, peer: socket.socket) -> None:
+        """Make it a connection, once TLS stands where that is wanted."""
+        protocol = self._protocol()
+        self._arriving[protocol] = arrival = asyncio.create_task(self._shake_hands(peer, protocol))
+        arrival.add_done_callback(lambda _: self._arriving.pop(protocol, None))
+
+    async def _shake_hands(self, peer: socket.socket, protocol: ConnectionProtocol) -> None:
+        with contextlib.suppress(OSError):  # TLS that fails, which is the peer's affair, is one, too
+            await asyncio.get_running_loop().connect_accepted_socket(
+                lambda: protocol,
+                peer,
+                ssl=self._ssl,
+                ssl_handshake_timeout=self._limits.handshake_s if self._ssl else None,
+            )
 
     def _protocol(self) -> ConnectionProtocol:
         return ConnectionProtocol(
@@ -129,9 +152,9 @@ class NativeTransport:
         )
 
     def _opened(self, protocol: ConnectionProtocol) -> None:
+        self._arriving.pop(protocol, None)
         self._open.add(protocol)
-        # Without a server it was accepted, or in its TLS handshake, when the server stopped.
-        if self._server is None or len(self._open) > self._limits.connections:
+        if not self._listeners:  # it was accepted, or in its TLS handshake, when the server stopped
             protocol.cut_off()
 
     def _closed(self, protocol: ConnectionProtocol) -> None:
