@@ -56,6 +56,8 @@ class Calls:
         self._host = host
         self._over: list[NativeStream] = []
         self._reset: dict[int, None] = {}
+        self._left_out = False
+        """The peer has passed over an identifier, which it cannot come back to."""
         self._early_resets = Budget(limits.early_resets, "streams reset early", host.time())
         self._ignored = Budget(limits.ignored_frames, "frames for streams that have ended", host.time())
 
@@ -68,8 +70,8 @@ class Calls:
         """A field block came: a call begins, or trailers end one.
 
         Raises:
-            H2ConnectionError: See `HeaderBlocks`; a stream that a client cannot open: PROTOCOL_ERROR (RFC
-                9113 §5.1.1); one that has ended: STREAM_CLOSED.
+            H2ConnectionError: See `HeaderBlocks`; a stream that a client cannot open, or not any more:
+                PROTOCOL_ERROR (RFC 9113 §5.1.1); one that has ended: STREAM_CLOSED.
             H2StreamError: The call is malformed, or too many (REFUSED_STREAM).
         """
         if stream_id > self.last_id:
@@ -78,6 +80,8 @@ class Calls:
         stream = self.live.get(stream_id)
         if stream is None:
             self.blocks.skip(block)
+            if self._left_out and stream_id not in self._reset:
+                raise H2ConnectionError(ErrorCode.PROTOCOL_ERROR, "a stream older than one that was opened")
             self.require_known(stream_id, "HEADERS")
         elif stream.peer_done:
             self.blocks.skip(block)
@@ -162,6 +166,7 @@ class Calls:
             raise H2ConnectionError(
                 ErrorCode.PROTOCOL_ERROR, "a stream of an even number, which are the server's"
             )
+        self._left_out = self._left_out or stream_id > self.last_id + 2
         self.last_id = stream_id
         head = self.blocks.request(block)
         if self.refuse_new:
