@@ -25,8 +25,8 @@ class AnswersOwner(Protocol):
         """The last frame of the stream was sent."""
         ...
 
-    def too_much_queued(self) -> None:
-        """The peer asked for more than it makes room for, beyond what a connection may hold."""
+    def answers_wait(self) -> None:
+        """The peer makes no room for what was just queued."""
         ...
 
 
@@ -40,6 +40,7 @@ class AnsweringHalf(ABC):
     __slots__ = (
         "_end",
         "_limits",
+        "_moved",
         "_outlet",
         "_over",
         "_owner",
@@ -65,6 +66,7 @@ class AnsweringHalf(ABC):
         self._queue: deque[memoryview] | None = None
         """Made for the first that has to wait: most streams have none."""
         self._queued = 0
+        self._moved = False
         self._over = False
         self._end = b""
         self._told: Callable[[], None] | None = None
@@ -115,16 +117,23 @@ class AnsweringHalf(ABC):
         if self._queued:
             self.resume()
 
+    def has_stalled(self) -> bool:
+        """Whether answers wait, and none has moved since this was asked before."""
+        moved, self._moved = self._moved, False
+        return bool(self._queued) and not moved
+
     def _enqueue(self, message: bytes) -> None:
         framed = b"\x00" + len(message).to_bytes(4, "big") + message
         if self._queue is None:
             self._queue = deque()
+        if not self._queued:
+            self._moved = True  # it waits from now on
         self._queue.append(memoryview(framed))
         self._queued += len(framed)
         self._outlet.queued += len(framed)
         self._pump()
-        if self._outlet.queued > self._limits.unsent:
-            self._owner.too_much_queued()
+        if self._queued:
+            self._owner.answers_wait()
 
     def _pump(self) -> None:
         """Send of the queue what the windows allow, in as long frames as the peer takes."""
@@ -139,6 +148,7 @@ class AnsweringHalf(ABC):
             if len(piece) > room:
                 queue.appendleft(piece[room:])
                 piece = piece[:room]
+            self._moved = True
             self._queued -= len(piece)
             self._send_window -= len(piece)
             outlet.spend(len(piece))

@@ -6,7 +6,7 @@ from typing import TypeAlias
 from sidecar.extproc.transport.native import frames
 from sidecar.extproc.transport.native.answering import AnsweringHalf
 from sidecar.extproc.transport.native.faults import ErrorCode, H2ConnectionError, H2StreamError
-from sidecar.extproc.transport.native.host import Host
+from sidecar.extproc.transport.native.host import Host, Timer
 from sidecar.extproc.transport.native.hpack_cache import HeaderBlocks
 from sidecar.extproc.transport.native.limits import Budget, Limits
 from sidecar.extproc.transport.native.receiving import LargeMessages
@@ -28,7 +28,8 @@ class Calls:
         host: The owner of the connection's socket.
         outlet: The way out.
         limits: What the peer may do.
-        too_much_queued: See `stream.Owner`.
+        too_much_queued: Called when the peer asked for more than it makes room for, beyond what a connection
+            may hold.
     """
 
     def __init__(
@@ -44,7 +45,6 @@ class Calls:
         self.large_messages = LargeMessages(limits.large_messages)
         self.batch = 0
         self.blocks = HeaderBlocks(limits)
-        self.too_much_queued = too_much_queued
         self.report = host.report
         self.last_id = 0
         """The newest stream that the peer opened."""
@@ -54,6 +54,9 @@ class Calls:
         """No more calls are taken: the connection drains."""
         self._routes = routes
         self._host = host
+        self._too_much_queued = too_much_queued
+        self._watch: Timer | None = None
+        """Runs while answers wait for room."""
         self._over: list[NativeStream] = []
         self._reset: dict[int, None] = {}
         self._left_out = False
@@ -212,6 +215,24 @@ class Calls:
         if not stream.peer_done:
             self._tell_to_stop(stream.stream_id)
 
+    def answers_wait(self) -> None:
+        """See `answering.AnswersOwner.answers_wait`."""
+        if self.outlet.queued > self.limits.unsent:
+            self._too_much_queued()
+        elif self._watch is None:
+            self._watch = self._host.call_later(self.limits.no_room_s, self._end_stalled)
+
+    def _end_stalled(self) -> None:
+        """Reset the calls whose peer has made no room since the last look."""
+        self._watch = None
+        for stream in [stream for stream in self.live.values() if stream.has_stalled()]:
+            del self.live[stream.stream_id]
+            stream.abandon()
+            self.outlet.write(frames.reset_frame(stream.stream_id, ErrorCode.ENHANCE_YOUR_CALM))
+            self._remember(stream.stream_id)
+        if self.outlet.queued:
+            self.answers_wait()
+
     def reset(self, stream_id: int, code: ErrorCode) -> None:
         """End a stream for its peer's fault.
 
@@ -232,6 +253,9 @@ class Calls:
 
     def abandon_all(self) -> None:
         """Every stream is lost."""
+        if self._watch is not None:
+            self._watch.cancel()
+            self._watch = None
         while self.live:
             self.live.popitem()[1].abandon()
 

@@ -115,6 +115,11 @@ class Limits:
     stalled_s: float = 60.0
     """A peer that takes nothing of what it asked for so long has gone, or holds memory on purpose."""
 
+    no_room_s: float = 600.0
+    """A call whose peer makes no window for the answers that wait for one is reset after so long, and before
+    twice as long: it holds memory (CVE-2019-9517). Envoy itself ends a request on which nothing moves after 5
+    minutes (`stream_idle_timeout`)."""
+
     linger_s: float = 1.0
     """For the last frames to be read before the connection is cut off."""
 

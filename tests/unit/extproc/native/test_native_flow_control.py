@@ -350,6 +350,49 @@ def test_what_a_stream_had_queued_is_forgotten_with_it() -> None:
     assert scene.connection._outlet.queued == 0
 
 
+def test_a_call_whose_answers_find_no_room_is_reset_and_the_others_go_on() -> None:
+    scene = Scene(lambda stream, _: stream.send(b"x" * 1000), Limits(no_room_s=10)).greet({4: 1500})
+    scene.call(1, b"more", b"more")  # half of its second answer waits
+    scene.call(3, b"more", b"more")
+    scene.call(5, b"more")  # nothing of it waits
+
+    ended = []
+    for _ in range(4):
+        scene.host.pass_time(9.9)
+        ended += resets(scene.feed(window(3, 1)))  # the slowest of peers
+    assert ended == [(1, ErrorCode.ENHANCE_YOUR_CALM)]
+    assert [told.ends for told in scene.told] == [1, 0, 0]
+    assert content(scene.feed(window(3, 1000)), 3)[-1:] == b"x"
+    assert content(scene.feed(data(5, framed(b"more"))), 5) != b""
+
+
+def test_calls_that_wait_for_the_window_of_their_connection_find_no_room_either() -> None:
+    scene = Scene(lambda stream, _: stream.send(b"x" * 40_000), Limits(no_room_s=10)).greet(window=65_535)
+    scene.call(1, b"more")
+    scene.call(3, b"more", end=True)  # its end waits behind its answer
+
+    scene.host.pass_time(10)
+    assert resets(scene.taken()) == []
+    scene.host.pass_time(10)
+    assert resets(scene.taken()) == [(3, ErrorCode.ENHANCE_YOUR_CALM)]
+    assert scene.connection._outlet.queued == 0
+
+
+def test_nobody_looks_for_calls_without_room_where_none_waits() -> None:
+    scene = Scene(lambda stream, _: stream.send(b"x" * 1000), Limits(no_room_s=10)).greet({4: 1500})
+    scene.call(1, b"more")
+    assert scene.host.timers == []
+
+    scene.feed(data(1, framed(b"more")), window(1, 10_000))
+    scene.host.pass_time(10)  # there was one, which has been given room
+    assert scene.host.timers == []
+
+    scene.feed(*[data(1, framed(b"more"))] * 20)
+    (timer,) = scene.host.timers
+    scene.connection.lost()
+    assert timer.cancelled
+
+
 # --- Room for whoever has much to send
 
 
