@@ -1,13 +1,13 @@
 import asyncio
 import re
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from unittest.mock import Mock
 
 import pytest
 from msgspec.structs import replace
 
-from sidecar.idempotency.claim import Claimed, Expired, InFlight, Recorded, Unknown, UnknownReason
+from sidecar.idempotency.claim import Claim, Claimed, Expired, InFlight, Recorded, Unknown, UnknownReason
 from sidecar.idempotency.record import Record
 from sidecar.store.port import PromptStore, Store, StoreCorruptError, StoreNotAskedError
 from sidecar.store.redis import pipelining
@@ -295,13 +295,44 @@ async def test_a_bug_in_what_reads_a_reply_is_told_and_costs_nobody_else_an_answ
     assert (first, held, last) == (bug, True, bug)
 
 
+@pytest.mark.parametrize(
+    ("where", "ask"),
+    [
+        ("pack_transition", lambda store, _: Begun(store).claim(wanted("b"), HOLD)),
+        ("pack_transition", lambda store, claim: Begun(store).complete(claim, RECORD)),
+        ("encode_record", lambda store, claim: Begun(store).complete(claim, RECORD)),
+        ("pack", lambda store, claim: store.renew(claim)),
+    ],
+)
 async def test_a_bug_on_the_way_to_the_server_is_told_too(
-    store: RedisStore, monkeypatch: pytest.MonkeyPatch
+    store: RedisStore,
+    monkeypatch: pytest.MonkeyPatch,
+    where: str,
+    ask: Callable[[RedisStore, Claim], Awaitable[object]],
 ) -> None:
     claim = await take(store, wanted("a"))
-    monkeypatch.setattr("sidecar.store.redis.store.encode_record", Mock(side_effect=LookupError("a bug")))
+    monkeypatch.setattr(f"sidecar.store.redis.store.{where}", Mock(side_effect=LookupError("a bug")))
     with pytest.raises(LookupError, match="a bug"):
-        await Begun(store).complete(claim, RECORD)
+        await ask(store, claim)
+
+
+async def test_a_bug_that_ends_the_connection_is_not_taken_for_a_store_that_cannot_be_reached(
+    store: RedisStore,
+) -> None:
+    """Where it cannot be reached, a policy may let requests pass (`on_unavailable: bypass`)."""
+    claim, begun, bug = await take(store, wanted("a")), Begun(store), AttributeError("a bug in the parser")
+    asked = [
+        asyncio.create_task(operation)
+        for operation in (
+            begun.claim(wanted("b"), HOLD),
+            begun.complete(claim, RECORD),
+            store.renew(claim),
+        )
+    ]
+    await asyncio.sleep(0)
+    for pipeline in tuple(store._commands._pipelines):
+        pipeline.connection_lost(bug)
+    assert await asyncio.gather(*asked, return_exceptions=True) == [bug] * 3
 
 
 MOST_OVERHEAD_BYTES = 400

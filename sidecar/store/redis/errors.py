@@ -51,7 +51,7 @@ def port_error(operation: str, place: str, error: Exception, timeout_ms: int) ->
     Args:
         operation: The store operation, as the port calls it.
         place: The server, `host:port/db`.
-        error: A `RedisError`, an `OSError` or a `TimeoutError`.
+        error: A `RedisError` or an `OSError`, of which a `TimeoutError` is one.
         timeout_ms: How long the operation was given, in milliseconds.
     """
     code = _code(error)

@@ -33,7 +33,7 @@ Reply: TypeAlias = asyncio.Future[Any]
 """What a command is answered with; fails with a `RedisError`, an `OSError` or a `TimeoutError`."""
 
 Told: TypeAlias = Callable[[object], None]
-"""Told what a command is answered with, or with which of those exceptions it fails."""
+"""Told what a command is answered with, or the exception that it fails with: one of those, or a bug's."""
 
 _PARTIAL = object()
 

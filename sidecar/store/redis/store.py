@@ -47,6 +47,9 @@ PROBE_MS = 1000
 _PIECE_MISSING = -1
 """What `complete.lua` returns where a piece of the record's body is not there."""
 
+_OF_THE_DRIVER = (RedisError, OSError, OverloadError)  # a TimeoutError is an OSError
+"""What tells of the server and the way to it; any other exception tells of a bug here."""
+
 _REASONS = {reason.value.encode(): reason for reason in UnknownReason}
 
 
@@ -86,8 +89,12 @@ class RedisStore:
         """See `PromptStore.begin_claim`."""
         key, owner = self._prefix + wanted.id, wanted.owner
         settings = (wanted.lease_ms, wanted.ttl_ms, wanted.tombstone_ms, unknown)
-        packed = pack_transition(scripts.CLAIM.sha1, key, owner, settings)
-        self._post(scripts.CLAIM, packed, (1, key, owner, *settings), _claim_result, told)
+        try:
+            packed = pack_transition(scripts.CLAIM.sha1, key, owner, settings)
+        except Exception as error:  # noqa: BLE001 (a bug is told like every other end)
+            _tell_soon(told, error)
+        else:
+            self._post(scripts.CLAIM, packed, lambda: (1, key, owner, *settings), _claim_result, told)
 
     async def renew(self, claim: Claim) -> bool:
         """See `Store.renew`."""
@@ -111,16 +118,15 @@ class RedisStore:
         """See `PromptStore.begin_complete`; what takes several round trips takes a coroutine."""
         if isinstance(record.body, HeldBody):
             Errand(self.complete(claim, record), told, asyncio.get_running_loop())
+            return
+        key, owner, settings = self._prefix + claim.id, claim.owner, _completion(claim)
+        try:
+            data = encode_record(record)
+            packed = pack_transition(scripts.COMPLETE.sha1, key, owner, settings, data)
+        except Exception as error:  # noqa: BLE001 (as in `begin_claim`)
+            _tell_soon(told, error)
         else:
-            key, owner = self._prefix + claim.id, claim.owner
-            settings = (claim.attempt, claim.ttl_ms, claim.tombstone_ms)
-            try:
-                data = encode_record(record)
-            except Exception as error:  # noqa: BLE001 (a bug is told like every other end)
-                _tell_soon(told, error)
-            else:
-                packed = pack_transition(scripts.COMPLETE.sha1, key, owner, settings, data)
-                self._post(scripts.COMPLETE, packed, (1, key, owner, *settings, data), bool, told)
+            self._post(scripts.COMPLETE, packed, lambda: (1, key, owner, *settings, data), bool, told)
 
     async def read_piece(self, body: KeptBody, number: int) -> bytes:
         """See `Store.read_piece`; one round trip."""
@@ -158,8 +164,9 @@ class RedisStore:
     async def _complete_in_pieces(self, claim: Claim, record: Record, body: HeldBody) -> bool:
         with self._reporting("complete"):
             kept = await self._pieces.write(claim, body, record.headers)
-        arguments = (*_completion(claim, replace(record, body=kept)), claim.ttl_ms + READING_MS)
+        told = (encode_record(replace(record, body=kept)), claim.ttl_ms + READING_MS)
         names = self._pieces.names(kept)
+        arguments = (claim.owner, *_completion(claim), *told)
         operands = (1 + len(names), self._prefix + claim.id, *names, *arguments)
         held = await answer_of(partial(self._begin, scripts.COMPLETE, operands, _as_it_is))
         if held == _PIECE_MISSING:
@@ -173,7 +180,7 @@ class RedisStore:
         """Every exception of the driver's becomes one of the port's."""
         try:
             yield
-        except (RedisError, OSError, OverloadError) as error:  # TimeoutError is an OSError
+        except _OF_THE_DRIVER as error:
             raise self._port_error(operation, error) from None
 
     async def _run(
@@ -196,27 +203,35 @@ class RedisStore:
             script: The transition.
             operands: The number of its keys, the keys, and its arguments.
             read: What a reply means.
-            told: Told that; every error is one of the port's.
+            told: Told that, or what went wrong: one of the port's errors, or a bug as it is.
         """
-        self._post(script, pack(("EVALSHA", script.sha1, *operands)), operands, read, told)
+        try:
+            packed = pack(("EVALSHA", script.sha1, *operands))
+        except Exception as error:  # noqa: BLE001 (as in `begin_claim`)
+            _tell_soon(told, error)
+        else:
+            self._post(script, packed, lambda: operands, read, told)
 
     def _post(
         self,
         script: Script,
         packed: Packed,
-        operands: tuple[Argument, ...],
+        operands: Callable[[], tuple[Argument, ...]],
         read: Callable[[object], T],
         told: Told[T],
     ) -> None:
-        """The same with the command as it is `packed`."""
+        """The same with the command as it is `packed`; its operands are asked for where EVAL has to be."""
         began = time.monotonic()
 
         def on_reply(reply: object) -> None:
             if isinstance(reply, Exception):
                 if isinstance(reply, NoScriptError):
-                    Errand(self._evaluated(script, operands, began, read), told, asyncio.get_running_loop())
-                else:
+                    evaluated = self._evaluated(script, operands(), began, read)
+                    Errand(evaluated, told, asyncio.get_running_loop())
+                elif isinstance(reply, _OF_THE_DRIVER):
                     told(None, self._port_error(script.name, reply))
+                else:
+                    told(None, reply)  # a bug: nobody may take it for a store that cannot be reached
                 return
             try:
                 result = read(reply)
@@ -255,9 +270,9 @@ class RedisStore:
         return port_error(operation, self._place, error, self._timeout_ms)
 
 
-def _completion(claim: Claim, record: Record) -> tuple[Argument, ...]:
-    """What `complete.lua` is told, save for the pieces of a large body."""
-    return (claim.owner, claim.attempt, claim.ttl_ms, claim.tombstone_ms, encode_record(record))
+def _completion(claim: Claim) -> tuple[Argument, ...]:
+    """What `complete.lua` is told between the owner and the record."""
+    return (claim.attempt, claim.ttl_ms, claim.tombstone_ms)
 
 
 def _tell_soon(told: Told[T], error: Exception) -> None:
