@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from bench import bounds
-from bench.interleaving import Samples
+from bench.interleaving import Samples, Skip
 from bench.memory import MemoryUse
 from bench.peers.starting import FASTAPI, IDEMKIT
 from bench.point import Point, Sample, Scenario
@@ -46,7 +46,7 @@ class Measured:
     added: Samples
     """Those of which `added_vs_idemkit` is taken."""
     keyless: Samples
-    skipped: Mapping[str, str]
+    skipped: Mapping[str, Skip]
 
     def samples(self, subject: str, scenario: Scenario = Scenario.NEW) -> list[Sample]:
         """The rounds of a point.
@@ -57,9 +57,8 @@ class Measured:
         point = Point(subject, scenario)
         found = self.core.get(point) or self.keyless.get(point)
         if not found:
-            raise MissingError(
-                self.skipped.get(subject) or self.skipped.get(point.name) or f"no {point.name}"
-            )
+            skip = self.skipped.get(subject) or self.skipped.get(point.name)
+            raise MissingError(skip.reason if skip else f"no {point.name}")
         return found
 
     def cpu(
@@ -83,8 +82,9 @@ def derive(measured: Measured, costs: Sequence[StoreCosts], memory: Sequence[Mem
     figures.put(bounds.KEYLESS_VS_PLAIN, lambda: _keyless(measured))
     figures.put(bounds.ADDED_VS_IDEMKIT, lambda: _added(replace(measured, core=measured.added)))
     figures.values |= _single_values(first, costs, memory)
+    skip = measured.skipped.get(first)
     for name in _COUNTED - figures.values.keys():
-        figures.reasons[name] = measured.skipped.get(first, "it was not measured")
+        figures.reasons[name] = skip.reason if skip else "it was not measured"
     return figures
 
 

@@ -3,9 +3,9 @@
 import contextlib
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from bench.errors import BenchError, UnavailableError
-from bench.measure import Meter
 from bench.point import Point, Sample, Scenario
 from bench.rig import Rig
 from bench.subject import Subject
@@ -20,6 +20,29 @@ Samples = dict[Point, list[Sample]]
 def joined(earlier: Samples, later: Samples) -> Samples:
     """The rounds of two parts of a batch; a point that is missing in one is left out of both."""
     return {point: [*rounds, *later[point]] for point, rounds in earlier.items() if point in later}
+
+
+class Measures(Protocol):
+    """What measures one round at one point."""
+
+    async def round(self, subject: Subject, point: Point, seconds: int) -> Sample:
+        """Load the subject as the point says.
+
+        Raises:
+            BenchError: It was not answered as the scenario asks: nothing was measured.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Skip:
+    """Why something was left out.
+
+    `failed`: it was there and did not do what it should (a wrong answer, a start that failed, a timeout). The
+    run fails then. Otherwise a part is missing on this machine.
+    """
+
+    reason: str
+    failed: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +73,9 @@ class Campaign:
     """Runs batches on a rig, and keeps why a point could not be measured."""
 
     rig: Rig
-    meter: Meter
+    meter: Measures
     say: Callable[[str], None]
-    skipped: dict[str, str] = field(default_factory=dict)
+    skipped: dict[str, Skip] = field(default_factory=dict)
 
     async def run(self, batch: Batch) -> Samples:
         """The samples of every point that could be measured in every round."""
@@ -95,9 +118,16 @@ class Campaign:
         """Go on without what cannot be had or measured, and keep the reason."""
         try:
             yield
-        except (UnavailableError, BenchError, SupervisionError, TimeoutError) as error:
-            self.skipped[what] = str(error) or type(error).__name__
-            self.say(f"without {what}: {self.skipped[what]}")
+        except UnavailableError as error:
+            self._leave_out(what, Skip(str(error), failed=False))
+        except (BenchError, SupervisionError, TimeoutError) as error:
+            self._leave_out(what, Skip(str(error) or type(error).__name__, failed=True))
+
+    def _leave_out(self, what: str, skip: Skip) -> None:
+        """Keep why; of several reasons the first failure, which later ones may only follow from."""
+        if what not in self.skipped or not self.skipped[what].failed:
+            self.skipped[what] = skip
+        self.say(f"without {what}: {skip.reason}")
 
 
 _SPECIAL = {Scenario.WAITING, Scenario.DETACHED}

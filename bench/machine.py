@@ -20,8 +20,12 @@ _PACKAGES = (
     "redis",
     "hiredis",
     "hpack",
+    "msgspec",
+    "rfc8785",
+    "protobuf",
 )
 _PEERS = Path(__file__).parent / "peers"
+_DESCRIBE = ("git", "describe", "--always", "--dirty")
 _PROGRAMS = {
     "wrk": (("wrk", "--version"), r"wrk \S*?([\d.]+)"),
     "h2load": (("h2load", "--version"), r"nghttp2/([\d.]+)"),
@@ -40,6 +44,14 @@ def describe() -> dict[str, str]:
         "python": _python(),
         "load": f"{os.getloadavg()[0]:.2f}",
     }
+
+
+def commit(directory: Path = Path(__file__).parent) -> str:
+    """What is measured, as `git describe` names it; "unknown" where there is no git, or no repository."""
+    if shutil.which(_DESCRIBE[0]) is None:
+        return "unknown"
+    said = subprocess.run(_DESCRIBE, cwd=directory, capture_output=True, text=True, check=False)  # noqa: S603 - a fixed command
+    return said.stdout.strip() if said.returncode == 0 else "unknown"
 
 
 def _python() -> str:

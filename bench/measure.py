@@ -21,7 +21,8 @@ _KEYS = {
     Scenario.NEW: Keys.UNIQUE,
     Scenario.DETACHED: Keys.UNIQUE,
 }
-_REPLAYS = {Scenario.REPLAY, Scenario.REPLAY_BODYLESS}
+REPLAYS = {Scenario.REPLAY, Scenario.REPLAY_BODYLESS}
+"""Scenarios that begin with a record."""
 
 
 class Meter:
@@ -62,8 +63,8 @@ class Meter:
         keys = _KEYS.get(point.scenario, Keys.FIXED)
         request = Request(f"{subject.url}{path}", keys, key, self._file(body) if body else None)
         async with connected(subject.url) as (connection,):
-            if point.scenario in _REPLAYS:
-                await _record(connection, request, body, path)
+            if point.scenario in REPLAYS:
+                await record(connection, path, key, body)
             if point.scenario is Scenario.CONFLICT:
                 connection.send(path, key, body)
                 await upstream_control.until_held(subject.executes_at, 1)
@@ -84,16 +85,19 @@ def per_request(before: Mapping[Role, int], after: Mapping[Role, int], requests:
     return {role: (after[role] - before[role]) / requests / 1000 for role in before}
 
 
-async def _record(connection: Connection, request: Request, body: bytes, path: str) -> None:
+async def record(connection: Connection, path: str, key: str, body: bytes) -> None:
     """Send the first request of a key, which all that follow repeat.
 
     The record may take a moment more than the response to be there (a peer that records after it answers):
     the second request, not measured, waits for it.
+
+    Raises:
+        BenchError: The two are answered differently.
     """
-    first = await connection.request(path, request.key, body)
-    second = await connection.request(path, request.key, body)
+    first = await connection.request(path, key, body)
+    second = await connection.request(path, key, body)
     if (first.status, first.body) != (second.status, second.body):
-        raise BenchError(f"{request.url}: answered {first.status} first and {second.status} to the retry")
+        raise BenchError(f"{path}: answered {first.status} first and {second.status} to the retry")
 
 
 async def _burst(request: Request, point: Point, seconds: int) -> Outcome:
@@ -107,7 +111,7 @@ def _expect_executed(point: Point, outcome: Outcome, executed: int) -> None:
 
     Those under way when a burst ends are executed and not counted among its answers.
     """
-    once = point.scenario in _REPLAYS or point.scenario is Scenario.CONFLICT
+    once = point.scenario in REPLAYS or point.scenario is Scenario.CONFLICT
     least, most = (0, 0) if once else (outcome.requests, outcome.requests + 2 * point.concurrency)
     if not least <= executed <= most:
         raise BenchError(

@@ -27,13 +27,14 @@ ADDED = "added"
 Where nine were taken, their medians went from 0.88 to 1.12 of one run to the next (docs/decisions/0024).
 """
 BESIDE = "beside the core"
-"""The same with others, for the tables."""
+"""The same with others, for the tables; no bound is taken from these."""
 KEYLESS = "keyless"
 SIZES = "sizes"
 CONCURRENCY = "concurrency"
 WORKERS = "workers"
 SPECIAL = "waiting and detached"
 HTTP2 = "HTTP/2"
+PACED = "latency at a fixed rate"
 
 _REPLAYS = (Scenario.REPLAY, Scenario.REPLAY_BODYLESS)
 _SIZES = ((0, 32), (10_000, 32), (1_000_000, 4))
@@ -50,14 +51,14 @@ class Plan:
     """Those that are measured; the bounds that name none are of the first."""
     batches: tuple[Batch, ...]
     """In their order; those of one title are parts of one, at different times."""
-    paced_rounds: int
-    """Rounds of the latency at a fixed rate; 0: not measured."""
+    paced: Batch | None
+    """Latency at a fixed rate; None: not measured."""
     thorough: bool
     """Whether memory and the store's costs are measured on every transport, and of the peers."""
 
 
 def full(transports: tuple[str, ...] = TRANSPORTS) -> Plan:
-    """Everything: about fifteen minutes."""
+    """Everything: about twenty minutes."""
     third_of_core = Batch(CORE, _core(transports), rounds=3, warming_s=1)
     third_of_added = Batch(ADDED, _added(transports), rounds=8, seconds=1, warming_s=1)
     third_of_keyless = Batch(KEYLESS, _keyless(transports), rounds=13, seconds=1)
@@ -81,19 +82,18 @@ def full(transports: tuple[str, ...] = TRANSPORTS) -> Plan:
             third_of_added,
             third_of_keyless,
         ),
-        paced_rounds=2,
+        paced=Batch(PACED, _paced(transports), rounds=3, seconds=10, warming_s=1),
         thorough=True,
     )
 
 
 def short(transports: tuple[str, ...] = TRANSPORTS) -> Plan:
-    """What the bounds of the first transport need, with fewer rounds: two and a half minutes."""
-    first = transports[:1]
+    """What the bounds need, with fewer rounds: a little under three minutes."""
     batches = (
-        Batch(CORE, _core(first), rounds=4, warming_s=1),
-        Batch(KEYLESS, _keyless(first), rounds=8, seconds=1),
+        Batch(CORE, _core(transports), rounds=4, warming_s=1),
+        Batch(KEYLESS, _keyless(transports), rounds=8, seconds=1),
     )
-    return Plan("short", transports, batches, paced_rounds=0, thorough=False)
+    return Plan("short", transports, batches, paced=None, thorough=False)
 
 
 def place(point: Point) -> tuple[bool, int]:
@@ -150,7 +150,11 @@ def _beside(transports: tuple[str, ...]) -> tuple[Turn, ...]:
     return (
         _turn(NOOP_TUNED),
         _turn(first, Scenario.CONFLICT),
-        *(_turn(other, scenario) for other in others for scenario in (*_REPLAYS, Scenario.CONFLICT)),
+        *(
+            _turn(other, scenario)
+            for other in others
+            for scenario in (*_REPLAYS, Scenario.CONFLICT, Scenario.KEYLESS)
+        ),
         _turn(starting.EXPRESS),
         _turn(starting.IDEMKIT, Scenario.REPLAY),
         *(_turn(peer, scenario) for peer in _OTHERS for scenario in (Scenario.NEW, Scenario.REPLAY)),
@@ -203,4 +207,14 @@ def _http2(transports: tuple[str, ...]) -> tuple[Turn, ...]:
         _turn(ALONE, Scenario.KEYLESS, http=2),
         _turn(transports[0], Scenario.KEYLESS, http=2),
         _turn(transports[0], Scenario.REPLAY, http=2),
+    )
+
+
+def _paced(transports: tuple[str, ...]) -> tuple[Turn, ...]:
+    """New keys everywhere, the other scenarios on the first transport; Envoy alone with a key and without."""
+    first = transports[0]
+    return (
+        *(_turn(subject) for subject in (ALONE, NOOP, *transports)),
+        *(_turn(first, scenario) for scenario in (*_REPLAYS, Scenario.DETACHED)),
+        *(_turn(subject, Scenario.KEYLESS) for subject in (ALONE, first)),
     )

@@ -100,8 +100,8 @@ def _latency(results: Results, file: Path) -> Path:
         widths = [getattr(row, name).median / 1000 for row in rows]
         places = [index + offset for index in range(len(rows))]
         axes.barh(places, widths, height=0.38, color=colour, label=name.removesuffix("_us"))
-    axes.set_yticks(range(len(rows)), [row.subject for row in rows])
-    axes.set_xlabel(f"ms, new keys at {rows[0].rate:g} requests a second")
+    axes.set_yticks(range(len(rows)), [f"{row.subject}: {row.scenario}" for row in rows])
+    axes.set_xlabel(f"ms, at {rows[0].rate:g} requests a second")
     axes.legend(frameon=False)
     return _save(figure, file)
 

@@ -8,8 +8,8 @@ from bench.bounds import BOUNDS, Bound, Verdict
 from bench.memory import IN_FLIGHT, UPLOAD_MB
 from bench.peers.starting import PEERS
 from bench.point import Point, Scenario
-from bench.results import PointResult, Results, SoakResult
-from bench.rig import ALONE, CPP_NOOP
+from bench.results import HALF_LOAD, PacedResult, PointResult, Results, SoakResult
+from bench.rig import ALONE, CPP_NOOP, NOOP
 from bench.spread import Spread
 from bench.subject import Role
 
@@ -21,9 +21,11 @@ _PEERS = [name for name in PEERS if name != CPP_NOOP]
 
 def render(results: Results, *soaks: SoakResult | None) -> str:
     """The whole page."""
+    taken = [soak for soak in soaks if soak is not None]
+    bounded = next((soak for soak in taken if soak.load == HALF_LOAD), None)
     sections = (
         prose.opening(results),
-        _section("What must hold", prose.BOUNDS, _bounds(results)),
+        _section("What must hold", prose.bounds(bounded), _bounds(results)),
         _section("What a request costs", prose.CORE, _points(results, _of_sidecar)),
         _section("Next to libraries in the service", prose.PEERS, _points(results, _of_peers)),
         _section("What a new key adds", prose.ADDED, _points(results, _in(plan.ADDED))),
@@ -34,18 +36,19 @@ def render(results: Results, *soaks: SoakResult | None) -> str:
         _section("Two workers", prose.WORKERS, _points(results, _in(plan.WORKERS))),
         _section("Waiting and detached", prose.SPECIAL, _points(results, _in(plan.SPECIAL))),
         _section("HTTP/2", prose.HTTP2, _points(results, _in(plan.HTTP2))),
-        _section("Latency where nothing is busy", prose.PACED, _paced(results)),
+        _section("Latency where nothing is busy", prose.PACED, _paced(results), _next_to_noop(results)),
         _section("The store", prose.STORE, _store(results)),
         _section("Memory", prose.MEMORY, _memory(results)),
-        _section("Soak", prose.SOAK, _soaks([soak for soak in soaks if soak is not None])),
+        _section("Soak", prose.SOAK, _soaks(taken)),
         prose.METHOD,
         _skipped(results),
     )
     return "\n".join(section.strip() + "\n" for section in sections if section)
 
 
-def _section(title: str, text: str, table: str) -> str:
-    return f"## {title}\n\n{text.strip()}\n\n{table}" if table else ""
+def _section(title: str, text: str, table: str, conclusion: str = "") -> str:
+    parts = (f"## {title}", text.strip(), table, conclusion)
+    return "\n\n".join(part for part in parts if part) if table else ""
 
 
 def table(headers: Sequence[str], rows: Iterable[Sequence[str]], *, words: int = 1) -> str:
@@ -171,22 +174,44 @@ def _milliseconds(found: Spread | None) -> str:
 
 
 def _paced(results: Results) -> str:
-    alone = next((result for result in results.paced if result.subject == ALONE), None)
     rows = [
         (
-            result.subject,
-            _milliseconds(result.p50_us),
-            _milliseconds(result.p99_us),
-            "" if alone is None else _added(result.p50_us, alone.p50_us),
-            "" if alone is None else _added(result.p99_us, alone.p99_us),
+            f"{result.subject}: {result.scenario}",
+            *map(_spread_ms, (result.p50_us, result.p99_us, result.added_p50_us, result.added_p99_us)),
         )
         for result in results.paced
     ]
-    return table(("new keys", "p50 ms", "p99 ms", "added p50 ms", "added p99 ms"), rows)
+    return table(("", "p50 ms", "p99 ms", "added p50 ms", "added p99 ms"), rows)
 
 
-def _added(found: Spread, base: Spread) -> str:
-    return number((found.median - base.median) / 1000)
+def _spread_ms(found: Spread | None) -> str:
+    """Microseconds as milliseconds."""
+    if found is None:
+        return "-"
+    median, least, most = (value / 1000 for value in (found.median, found.least, found.most))
+    return spread(Spread(median, least, most, found.rounds))
+
+
+def _next_to_noop(results: Results) -> str:
+    """Which of the sidecar and the no-op processor adds less to a new key, as far as the rounds tell."""
+    ours, noop = (_added_to_new(results.paced, subject) for subject in (plan.TRANSPORTS[0], NOOP))
+    if ours is None or noop is None:
+        return ""
+    if ours.least > noop.most:
+        outcome = "more in every round"
+    elif ours.most < noop.least:
+        outcome = "less in every round"
+    else:
+        outcome = "and as their rounds overlap, neither is shown to add less"
+    return (
+        f"To the median of a new key `{plan.TRANSPORTS[0]}` adds {_spread_ms(ours)} ms, "
+        f"`{NOOP}` {_spread_ms(noop)} ms: {outcome}."
+    )
+
+
+def _added_to_new(paced: Iterable[PacedResult], subject: str) -> Spread | None:
+    new = (result for result in paced if (result.subject, result.scenario) == (subject, Scenario.NEW))
+    return next((result.added_p50_us for result in new), None)
 
 
 def _store(results: Results) -> str:
@@ -238,7 +263,7 @@ def _soaks(soaks: Sequence[SoakResult]) -> str:
 def _soak(soak: SoakResult) -> dict[str, str]:
     first, last = soak.readings[0], soak.readings[-1]
     return {
-        "taken (UTC)": soak.taken,
+        "taken": prose.when(soak),
         "transport": soak.transport,
         "minutes, of which left out to warm up": f"{soak.minutes:g}, {soak.warm_up_s / 60:.1f}",
         "requests/s, requests": f"{number(soak.requests / soak.readings[-1].seconds)}, {soak.requests:,}",
@@ -252,5 +277,8 @@ def _soak(soak: SoakResult) -> dict[str, str]:
 def _skipped(results: Results) -> str:
     if not results.skipped:
         return ""
-    reasons = "\n".join(f"- {what}: {reason}" for what, reason in results.skipped.items())
+    reasons = "\n".join(
+        f"- {what}: {'failed: ' if skip.failed else ''}{skip.reason}"
+        for what, skip in results.skipped.items()
+    )
     return f"## Left out of this run\n\n{reasons}\n"

@@ -7,9 +7,9 @@ from pydantic import TypeAdapter, ValidationError
 
 from bench.bounds import Verdict
 from bench.errors import BenchError
-from bench.interleaving import Samples
+from bench.interleaving import Samples, Skip
 from bench.memory import MemoryUse
-from bench.point import Point
+from bench.point import Point, Scenario
 from bench.spread import Spread
 from bench.store_costs import StoreCosts
 from bench.subject import Role
@@ -36,12 +36,16 @@ class PointResult:
 
 @dataclass(frozen=True, slots=True)
 class PacedResult:
-    """Latency of new keys at a fixed rate, in microseconds."""
+    """Latency at a fixed rate, in microseconds."""
 
     subject: str
     rate: float
     p50_us: Spread
     p99_us: Spread
+    scenario: Scenario = Scenario.NEW
+    added_p50_us: Spread | None = None
+    """How much it is above that of Envoy alone in the same round; None where that was not taken."""
+    added_p99_us: Spread | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +64,14 @@ class Results:
     store: tuple[StoreCosts, ...] = ()
     memory: tuple[MemoryUse, ...] = ()
     figures: dict[str, Spread] = field(default_factory=dict)
-    skipped: dict[str, str] = field(default_factory=dict)
+    skipped: dict[str, Skip] = field(default_factory=dict)
+    commit: str = ""
+    """What was measured, as `git describe` names it; empty: not recorded."""
+
+    @property
+    def failures(self) -> dict[str, Skip]:
+        """What was there and did not do what it should."""
+        return {what: skip for what, skip in self.skipped.items() if skip.failed}
 
     def with_verdict(self, verdict: Verdict) -> "Results":
         """The same run with one verdict replaced: a soak that came after it."""
@@ -94,6 +105,8 @@ class SoakResult:
     descriptors_per_h: float
     readings: tuple[Reading, ...]
     load: float = HALF_LOAD
+    commit: str = ""
+    """What was soaked, as `git describe` names it; empty: not recorded."""
 
 
 def summarise(batch: str, samples: Samples) -> tuple[PointResult, ...]:

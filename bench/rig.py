@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench import envoy
-from bench.errors import UnavailableError
+from bench.errors import BenchError, UnavailableError
 from bench.noop import PLAIN
 from bench.point import Scenario
 from bench.subject import Role, Subject
@@ -77,7 +77,12 @@ class Rig:
     _count: int = 0
 
     async def start(self, spec: ChildSpec) -> int:
-        """Start one process more; its pid once it is ready."""
+        """Start one process more; its pid once it is ready.
+
+        Raises:
+            BenchError: It ended as soon as it was ready.
+            SupervisionError: It could not be started.
+        """
         (child,) = await self.supervisor.start([spec])
         return _pid(child)
 
@@ -217,7 +222,7 @@ def _settings(environ: dict[str, str], config: Path | None = None) -> Settings:
 
 def _pid(child: Child) -> int:
     if child.pid is None:
-        raise UnavailableError(f"{child.spec.name} ended as soon as it was ready")
+        raise BenchError(f"{child.spec.name} ended as soon as it was ready")
     return child.pid
 
 

@@ -3,15 +3,12 @@
 import datetime as dt
 import itertools
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
-from bench import bounds, machine, memory, plan, store_costs
+from bench import at_rate, bounds, machine, memory, plan, store_costs
 from bench.bounds import Verdict
 from bench.figures import Figures, Measured, derive
 from bench.interleaving import Campaign, Samples, joined
-from bench.load import paced
-from bench.load.client import Connection
-from bench.load.outcome import Outcome
 from bench.load.wrk import find_wrk
 from bench.measure import Meter
 from bench.memory import MemoryUse
@@ -19,16 +16,12 @@ from bench.peers import starting
 from bench.plan import Plan
 from bench.point import Point, Scenario
 from bench.results import PacedResult, PointResult, Results, load_soak, summarise
-from bench.rig import ALONE, NOOP, Rig
+from bench.rig import Rig
 from bench.spread import Spread
 from bench.store_costs import StoreCosts
-from bench.upstream import body_of
 
-PACED_RATE = 200
-"""Requests a second: what every subject takes without effort."""
-_PACED_S = 4
-_FULL_ONLY = (bounds.SOAK_SLOPE, bounds.GRPCIO_NEW_VS_NOOP)
-"""Bounds that the short form says nothing of: it holds no soak, and measures the first transport alone."""
+_FULL_ONLY = (bounds.SOAK_SLOPE,)
+"""Bounds that the short form says nothing of: it holds no soak."""
 
 
 async def carry_out(rig: Rig, chosen: Plan, say: Callable[[str], None]) -> Results:
@@ -38,7 +31,7 @@ async def carry_out(rig: Rig, chosen: Plan, say: Callable[[str], None]) -> Resul
         UnavailableError: There is no wrk: nothing can be measured.
     """
     find_wrk()
-    begun, described = time.monotonic(), machine.describe()
+    begun, described, commit = time.monotonic(), machine.describe(), machine.commit()
     campaign = Campaign(rig, Meter(rig), say)
     costs, uses = await _costs(campaign, chosen), await _uses(campaign, chosen)
     samples: dict[str, Samples] = {}
@@ -64,6 +57,7 @@ async def carry_out(rig: Rig, chosen: Plan, say: Callable[[str], None]) -> Resul
         memory=uses,
         figures=figures.values,
         skipped=campaign.skipped,
+        commit=commit,
     )
 
 
@@ -92,34 +86,11 @@ def _add_soak(figures: Figures) -> None:
 
 
 async def _paced(campaign: Campaign, chosen: Plan) -> tuple[PacedResult, ...]:
-    """Latency of new keys where nothing is busy: what one request waits, not what the machine can take."""
-    taken: dict[str, list[list[float]]] = {}
-    for number in range(chosen.paced_rounds):
-        for name in (ALONE, NOOP, *chosen.transports):
-            with campaign.skipping(name):
-                subject = await plan.start_of(name)(campaign.rig)
-                delays = await _paced_burst(subject.url, f"paced-{number}-")
-                taken.setdefault(name, []).append(delays)
-        campaign.say(f"latency at {PACED_RATE}/s: round {number + 1} of {chosen.paced_rounds}")
-    return tuple(_paced_result(name, bursts) for name, bursts in taken.items())
-
-
-async def _paced_burst(url: str, keys: str) -> list[float]:
-    body = body_of(100)
-
-    def send(connection: Connection, number: int) -> None:
-        connection.send("/100/call", f"{keys}{number}", body)
-
-    return await paced.latencies(url, send, rate=PACED_RATE, seconds=_PACED_S)
-
-
-def _paced_result(name: str, bursts: Sequence[Sequence[float]]) -> PacedResult:
-    outcomes = [Outcome.of_latencies(burst, _PACED_S) for burst in bursts]
-    p50, p99 = (
-        Spread.of([value for value in values if value is not None])
-        for values in zip(*((outcome.p50_us, outcome.p99_us) for outcome in outcomes), strict=True)
-    )
-    return PacedResult(name, PACED_RATE, p50, p99)
+    """Latency at a fixed rate, in a campaign that is measured otherwise and leaves out into the same list."""
+    if chosen.paced is None:
+        return ()
+    paced = Campaign(campaign.rig, at_rate.PacedMeter(), campaign.say, campaign.skipped)
+    return at_rate.conclude(await paced.run(chosen.paced))
 
 
 async def _costs(campaign: Campaign, chosen: Plan) -> tuple[StoreCosts, ...]:

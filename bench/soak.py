@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from bench import procfs, spread
+from bench import machine, procfs, spread
 from bench.errors import BenchError
 from bench.load.client import Connection, Response, connected
 from bench.load.paced import PacedClient
@@ -99,6 +99,7 @@ async def soak(
         BenchError: An answer was not what it should be.
         UnavailableError: There is no such transport.
     """
+    commit = machine.commit()
     subject = await rig.sidecar(Variant(transport, policies=SOAKED))
     probe = await Meter(rig).round(subject, Point(transport, Scenario.NEW), _PROBED_S)
     rate, seconds = probe.rate * load, minutes * 60
@@ -109,11 +110,17 @@ async def soak(
         requests = await _load(subject, rate, seconds)
     finally:
         reading.cancel()
-    return conclude(transport, minutes, rate, requests, readings, load)
+    return conclude(transport, minutes, rate, requests, readings, load, commit)
 
 
 def conclude(  # noqa: PLR0913, PLR0917 (what was measured, and under what)
-    transport: str, minutes: float, rate: float, requests: int, readings: list[Reading], load: float
+    transport: str,
+    minutes: float,
+    rate: float,
+    requests: int,
+    readings: list[Reading],
+    load: float,
+    commit: str,
 ) -> SoakResult:
     """Fit the lines to what was read after the warm-up."""
     warm_up_s = minutes * 60 * _WARM_UP_SHARE
@@ -132,6 +139,7 @@ def conclude(  # noqa: PLR0913, PLR0917 (what was measured, and under what)
         descriptors_per_h=spread.significant(spread.slope(hours, [reading.descriptors for reading in kept])),
         readings=tuple(readings),
         load=load,
+        commit=commit,
     )
 
 

@@ -4,7 +4,6 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Iterator
 
-from bench.errors import BenchError
 from bench.load.client import Connection, Response, connected
 
 _CONNECTIONS = 64
@@ -64,17 +63,12 @@ class PacedClient:
         self._check(response, number)
 
 
-async def latencies(url: str, send: Send, *, rate: float, seconds: float) -> list[float]:
+async def latencies(url: str, send: Send, check: Check, *, rate: float, seconds: float) -> list[float]:
     """How long each answer took, in seconds.
 
     Raises:
-        BenchError: One was not a 200.
+        BenchError: There was no answer, or `check` refused one.
     """
-
-    def check(response: Response, _: int) -> None:
-        if response.status != 200:
-            raise BenchError(f"{url}: a request at {rate:g}/s was answered {response.status}")
-
     async with connected(url, _CONNECTIONS) as connections:
         client = PacedClient(connections, send, check)
         await client.run(rate, seconds)

@@ -5,25 +5,7 @@ import pytest
 from bench import bounds
 from bench.bounds import BOUNDS, Bound, Side, judge, line, misses
 from bench.spread import Spread
-
-HOLDING = {
-    "new_vs_noop": 0.35,
-    "replay_vs_noop": 0.3,
-    "replay_bodyless_vs_noop": 0.2,
-    "grpcio_new_vs_noop": 1.35,
-    "keyless_vs_plain": 0.97,
-    "roundtrips_new": 2,
-    "roundtrips_replay": 1,
-    "record_overhead_bytes": 400,
-    "upload_rss_mib": 16,
-    "soak_slope_mib_per_h": 0.99,
-    "added_vs_idemkit": 1.0,
-    "new_vs_cpp_noop": 1.5,
-}
-
-
-def spreads(**changes: float) -> dict[str, Spread]:
-    return {name: Spread.of([value]) for name, value in (HOLDING | changes).items()}
+from tests.unit.bench.fabricated_results import HOLDING, spreads
 
 
 def test_every_figure_has_a_bound_of_its_name() -> None:
@@ -34,7 +16,7 @@ def test_figures_on_their_limits_hold() -> None:
     verdicts = judge(spreads(), {})
 
     assert all(verdict.passed for verdict in verdicts)
-    assert misses(verdicts, unmeasured=True) == []
+    assert misses(verdicts, without_peers=False) == []
 
 
 @pytest.mark.parametrize(
@@ -50,19 +32,19 @@ def test_figures_on_their_limits_hold() -> None:
 def test_a_figure_beyond_its_limit_is_a_miss(figure: str, value: float) -> None:
     verdicts = judge(spreads(**{figure: value}), {})
 
-    assert [missed.figure for missed in misses(verdicts, unmeasured=True)] == [figure]
+    assert [missed.figure for missed in misses(verdicts, without_peers=False)] == [figure]
 
 
 def test_the_median_decides_not_the_extremes() -> None:
     figures = spreads() | {"new_vs_noop": Spread.of([0.2, 0.3, 0.9])}
 
-    assert misses(judge(figures, {}), unmeasured=True) == []
+    assert misses(judge(figures, {}), without_peers=False) == []
 
 
 def test_the_comparison_with_cpp_is_only_told() -> None:
     verdicts = judge(spreads(new_vs_cpp_noop=3.0), {})
 
-    assert misses(verdicts, unmeasured=True) == []
+    assert misses(verdicts, without_peers=False) == []
     assert line(verdicts[-1]).startswith("over new_vs_cpp_noop")
 
 
@@ -77,17 +59,31 @@ def test_the_short_form_allows_a_quarter_more_or_less_by_the_side_of_the_limit()
 def test_what_is_counted_is_not_noisy() -> None:
     verdicts = judge(spreads(roundtrips_new=2.2, new_vs_noop=0.42), {}, noise=bounds.NOISE)
 
-    assert [missed.figure for missed in misses(verdicts, unmeasured=True)] == ["roundtrips_new"]
+    assert [missed.figure for missed in misses(verdicts, without_peers=False)] == ["roundtrips_new"]
 
 
-def test_a_figure_that_could_not_be_measured_says_why_and_misses_only_a_full_run() -> None:
+def test_a_comparison_with_a_peer_that_is_not_there_says_why_and_misses_only_a_full_run() -> None:
     figures = spreads()
     del figures["added_vs_idemkit"]
     verdicts = judge(figures, {"added_vs_idemkit": "pip is not there"})
 
-    assert [missed.figure for missed in misses(verdicts, unmeasured=True)] == ["added_vs_idemkit"]
-    assert misses(verdicts, unmeasured=False) == []
+    assert [missed.figure for missed in misses(verdicts, without_peers=False)] == ["added_vs_idemkit"]
+    assert misses(verdicts, without_peers=True) == []
     assert "not measured: pip is not there" in "\n".join(map(line, verdicts))
+
+
+@pytest.mark.parametrize("figure", sorted(HOLDING.keys() - {"added_vs_idemkit", "new_vs_cpp_noop"}))
+def test_every_other_figure_misses_where_it_was_not_measured(figure: str) -> None:
+    figures = spreads()
+    del figures[figure]
+
+    assert [missed.figure for missed in misses(judge(figures, {}), without_peers=True)] == [figure]
+
+
+def test_a_comparison_with_a_peer_that_is_there_misses_like_any_other() -> None:
+    verdicts = judge(spreads(added_vs_idemkit=1.3), {}, noise=bounds.NOISE)
+
+    assert [missed.figure for missed in misses(verdicts, without_peers=True)] == ["added_vs_idemkit"]
 
 
 def test_a_form_may_leave_a_figure_out() -> None:

@@ -1,6 +1,8 @@
 """`python -m bench`: what it takes, and how it ends."""
 
 import asyncio
+import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -9,10 +11,10 @@ from bench import __main__ as command
 from bench import environments, machine, store_costs
 from bench.bounds import judge
 from bench.errors import UnavailableError
+from bench.interleaving import Skip
 from bench.results import Results
 from bench.rig import Variant
-from bench.spread import Spread
-from tests.unit.bench.fabricated_results import results
+from tests.unit.bench.fabricated_results import HOLDING, results, spreads
 
 
 @pytest.fixture
@@ -51,14 +53,63 @@ def test_a_full_run_fails_where_a_bound_was_not_measured(capsys: pytest.CaptureF
     assert "not measured: nobody uploaded" in capsys.readouterr().out
 
 
-def test_the_short_form_fails_only_where_a_bound_is_missed(
+def without(figure: str, what: str, skip: Skip) -> Results:
+    """A run that lacks one figure because something was left out, and in which every other bound holds."""
+    figures = spreads()
+    del figures[figure]
+    return results(bounds=judge(figures, {figure: skip.reason}), skipped={what: skip})
+
+
+def test_the_short_form_fails_where_a_bound_is_missed(
     outcome: list[Results], capsys: pytest.CaptureFixture[str]
 ) -> None:
+    outcome[0] = results(bounds=judge(spreads(), {}))
     assert command.main(["run", "--short"]) == 0
 
-    outcome[0] = results(bounds=judge({"new_vs_noop": Spread(0.6, 0.6, 0.6, 1)}, {}))
+    outcome[0] = results(bounds=judge(spreads(new_vs_noop=0.6), {}))
     assert command.main(["run", "--short"]) == 1
     assert "1 bounds are missed: new_vs_noop" in capsys.readouterr().out
+
+
+def test_the_short_form_does_without_a_peer_that_is_not_there(
+    outcome: list[Results], capsys: pytest.CaptureFixture[str]
+) -> None:
+    outcome[0] = without("added_vs_idemkit", "idemkit", Skip("pip is not there", failed=False))
+
+    assert command.main(["run", "--short"]) == 0
+    assert "not measured: pip is not there" in capsys.readouterr().out
+    assert command.main(["run"]) == 1
+
+
+@pytest.mark.parametrize("form", [["--short"], []])
+def test_a_peer_that_is_there_and_fails_fails_every_form(
+    outcome: list[Results], form: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    outcome[0] = without("added_vs_idemkit", "idemkit", Skip("answered 500", failed=True))
+
+    assert command.main(["run", *form]) == 1
+    said = capsys.readouterr().out
+    assert "FAIL idemkit: answered 500\n" in said
+    assert "1 failed: idemkit (" in said
+
+
+@pytest.mark.parametrize("form", [["--short"], []])
+def test_a_point_that_fails_fails_every_form_even_where_no_bound_is_taken_from_it(
+    outcome: list[Results], form: list[str]
+) -> None:
+    failed = {"native conflict": Skip("answered 200", failed=True)}
+    outcome[0] = results(bounds=judge(spreads(), {}), skipped=failed)
+
+    assert command.main(["run", *form]) == 1
+
+
+@pytest.mark.parametrize("figure", sorted(HOLDING.keys() - {"added_vs_idemkit", "new_vs_cpp_noop"}))
+def test_the_short_form_fails_where_a_figure_without_a_peer_was_not_measured(
+    outcome: list[Results], figure: str
+) -> None:
+    outcome[0] = without(figure, "native", Skip("this build has no transport native", failed=False))
+
+    assert command.main(["run", "--short"]) == 1
 
 
 def test_what_is_missing_on_the_machine_ends_with_one_line(
@@ -100,7 +151,38 @@ def test_a_machine_is_described_in_a_few_words() -> None:
 
     assert int(described["processors"]) >= 1
     assert described["memory"].endswith(" GiB")
-    assert {"grpcio", "idemkit", "idemgate", "express"} <= machine.versions().keys()
+    assert {
+        "grpcio",
+        "msgspec",
+        "rfc8785",
+        "protobuf",
+        "idemkit",
+        "idemgate",
+        "express",
+    } <= machine.versions().keys()
+
+
+def test_a_run_names_the_commit_that_it_measured(tmp_path: Path) -> None:
+    git = ["git", "-c", "user.name=a", "-c", "user.email=a@example.org"]
+    file = tmp_path / "a"
+    file.touch()
+    for arguments in (["init", "--quiet"], ["add", "a"], ["commit", "--quiet", "--message=a"]):
+        subprocess.run([*git, *arguments], cwd=tmp_path, check=True)
+
+    clean = machine.commit(tmp_path)
+    file.write_text("changed")
+
+    assert re.fullmatch(r"[0-9a-f]{7,}", clean)
+    assert machine.commit(tmp_path) == f"{clean}-dirty"
+
+
+def test_without_git_or_a_repository_the_commit_is_unknown(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert machine.commit(tmp_path) == "unknown"
+
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert machine.commit() == "unknown"
 
 
 def test_a_compiler_that_is_not_there_is_named_with_its_package(

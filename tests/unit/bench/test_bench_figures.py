@@ -3,13 +3,18 @@
 import pytest
 
 from bench.figures import Measured, derive
+from bench.interleaving import Skip
 from bench.point import Point, Scenario
 from bench.rig import NOOP
 from tests.unit.bench.fabricated_results import COSTS, MEMORY, core_samples, keyless_samples, sample
 
 
-def measured(**skipped: str) -> Measured:
-    return Measured("native", core_samples(), core_samples(), keyless_samples(), skipped)
+def measured() -> Measured:
+    return Measured("native", core_samples(), core_samples(), keyless_samples(), {})
+
+
+def failed(reason: str) -> Skip:
+    return Skip(reason, failed=True)
 
 
 def test_ratios_are_medians_of_rounds_and_a_slow_round_does_not_show() -> None:
@@ -57,7 +62,9 @@ def test_without_the_costs_their_figures_are_missing() -> None:
 
 def test_a_subject_that_was_skipped_gives_its_reason_to_every_figure_that_needs_it() -> None:
     samples = {point: rounds for point, rounds in core_samples().items() if point.subject != "native"}
-    reasons = derive(Measured("native", samples, samples, {}, {"native": "not built"}), [], []).reasons
+    reasons = derive(
+        Measured("native", samples, samples, {}, {"native": failed("not built")}), [], []
+    ).reasons
 
     assert reasons["new_vs_noop"] == reasons["added_vs_idemkit"] == "not built"
     assert "grpcio_new_vs_noop" not in reasons
@@ -67,7 +74,9 @@ def test_a_point_that_failed_gives_its_own_reason() -> None:
     samples = core_samples()
     replay = Point("native", Scenario.REPLAY)
     del samples[replay]
-    reasons = derive(Measured("native", samples, samples, {}, {replay.name: "answered 500"}), [], []).reasons
+    reasons = derive(
+        Measured("native", samples, samples, {}, {replay.name: failed("answered 500")}), [], []
+    ).reasons
 
     assert reasons["replay_vs_noop"] == "answered 500"
 

@@ -6,11 +6,12 @@ from typing import cast
 import pytest
 
 from bench.errors import BenchError, UnavailableError
-from bench.interleaving import Batch, Campaign, Turn, joined
+from bench.interleaving import Batch, Campaign, Skip, Turn, joined
 from bench.measure import Meter, per_request
 from bench.point import Point, Sample, Scenario
 from bench.rig import Rig
 from bench.subject import Role, Subject
+from sidecar.supervision.errors import StartupError
 from tests.unit.bench.fabricated_results import sample
 
 
@@ -36,6 +37,12 @@ def start(name: str) -> Callable[[Rig], Awaitable[Subject]]:
         return Subject(name, "http://127.0.0.1:1", {}, "http://127.0.0.1:1")
 
     return started
+
+
+def meet(campaign: Campaign, what: str, error: Exception) -> None:
+    """Run into an error that is skipped."""
+    with campaign.skipping(what):
+        raise error
 
 
 async def unavailable(_: Rig) -> Subject:
@@ -89,7 +96,30 @@ async def test_what_cannot_be_had_is_left_out_with_its_reason(campaign: Campaign
     samples = await campaign.run(Batch("core", (absent, A_NEW), rounds=1))
 
     assert list(samples) == [A_NEW.point]
-    assert campaign.skipped == {"express": "npm is not installed"}
+    assert campaign.skipped == {"express": Skip("npm is not installed", failed=False)}
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (BenchError("it was answered 500"), "it was answered 500"),
+        (StartupError("it is not ready after 10 s"), "it is not ready after 10 s"),
+        (TimeoutError(), "TimeoutError"),
+    ],
+)
+def test_what_is_there_and_does_not_work_is_a_failure(
+    campaign: Campaign, error: Exception, reason: str
+) -> None:
+    meet(campaign, "express", error)
+
+    assert campaign.skipped == {"express": Skip(reason, failed=True)}
+
+
+def test_the_first_failure_is_kept_whatever_comes_before_or_after(campaign: Campaign) -> None:
+    for error in (UnavailableError("a"), BenchError("b"), BenchError("c"), UnavailableError("d")):
+        meet(campaign, "native", error)
+
+    assert campaign.skipped == {"native": Skip("b", failed=True)}
 
 
 async def test_a_point_that_fails_once_is_left_out_for_its_rounds_could_not_be_paired(
@@ -100,7 +130,7 @@ async def test_a_point_that_fails_once_is_left_out_for_its_rounds_could_not_be_p
     samples = await campaign.run(Batch("core", (A_NEW, A_REPLAY), rounds=3))
 
     assert [len(rounds) for rounds in samples.values()] == [3]
-    assert campaign.skipped == {"a replay 100 B c32": "a replay 2 was answered 500"}
+    assert campaign.skipped == {"a replay 100 B c32": Skip("a replay 2 was answered 500", failed=True)}
     assert meter.measured.count("a replay 2") == 2
 
 
@@ -135,7 +165,7 @@ async def test_a_subject_that_does_not_answer_right_is_found_out_while_it_warms_
     samples = await campaign.run(Batch("core", (A_NEW, B_NEW), rounds=1))
 
     assert list(samples) == [B_NEW.point]
-    assert "a new 1 was answered 500" in campaign.skipped["a"]
+    assert campaign.skipped == {"a": Skip("a new 1 was answered 500", failed=True)}
 
 
 async def test_a_subject_that_fails_with_policies_of_its_own_is_not_missing_without_them(
@@ -145,7 +175,7 @@ async def test_a_subject_that_fails_with_policies_of_its_own_is_not_missing_with
 
     await campaign.run(Batch("special", (turn,), rounds=1))
 
-    assert campaign.skipped == {"a: detached": "npm is not installed"}
+    assert campaign.skipped == {"a: detached": Skip("npm is not installed", failed=False)}
 
 
 @pytest.mark.parametrize("scenario", [Scenario.WAITING, Scenario.DETACHED])

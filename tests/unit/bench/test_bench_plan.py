@@ -23,8 +23,7 @@ def loading_s(batch: Batch) -> int:
 def test_every_form_measures_what_the_bounds_need_in_the_same_rounds(chosen: Plan) -> None:
     core = points(chosen, plan.CORE)
 
-    needed = {ALONE, NOOP, CPP_NOOP, "native", starting.FASTAPI, starting.IDEMKIT}
-    needed |= {"grpcio"} if chosen.form == "full" else set()
+    needed = {ALONE, NOOP, CPP_NOOP, "native", "grpcio", starting.FASTAPI, starting.IDEMKIT}
     assert {Point(subject, Scenario.NEW) for subject in needed} <= core
     assert {Point("native", Scenario.REPLAY), Point("native", Scenario.REPLAY_BODYLESS)} <= core
     assert {point.subject for point in points(chosen, plan.KEYLESS)} == {ALONE, "native"}
@@ -52,7 +51,7 @@ def test_the_full_run_covers_sizes_concurrency_workers_and_scenarios() -> None:
 
 def test_the_load_of_each_form_leaves_time_for_the_rest() -> None:
     assert sum(map(loading_s, plan.full().batches)) < 780
-    assert sum(map(loading_s, plan.short().batches)) < 120
+    assert sum(map(loading_s, plan.short().batches)) < 130
 
 
 def test_what_the_bounds_are_taken_from_is_spread_over_a_full_run() -> None:
@@ -85,7 +84,8 @@ def test_a_point_is_named_by_all_that_tells_it_from_others() -> None:
 def test_rows_stand_together_by_subject_whichever_batch_measured_them() -> None:
     chosen = plan.full()
 
-    rows = sorted(points(chosen, plan.CORE) | points(chosen, plan.BESIDE), key=plan.place)
+    every = points(chosen, plan.CORE) | points(chosen, plan.BESIDE)
+    rows = sorted((point for point in every if point.scenario is not Scenario.KEYLESS), key=plan.place)
 
     subjects = [point.subject for point in rows]
     assert subjects[:4] == [ALONE, NOOP, plan.NOOP_TUNED, CPP_NOOP]
@@ -97,3 +97,29 @@ def test_rows_stand_together_by_subject_whichever_batch_measured_them() -> None:
         Scenario.CONFLICT,
     }
     assert plan.place(Point(ALONE, Scenario.KEYLESS)) > max(map(plan.place, rows))
+
+
+def test_keyless_rows_stand_last_the_other_transports_from_rounds_beside_the_core() -> None:
+    chosen = plan.full()
+    beside = Point("grpcio", Scenario.KEYLESS)
+
+    rows = sorted({beside, *points(chosen, plan.KEYLESS), *points(chosen, plan.CORE)}, key=plan.place)
+
+    assert beside in points(chosen, plan.BESIDE)
+    assert [point.subject for point in rows[-3:]] == [ALONE, "native", "grpcio"]
+
+
+def test_latency_at_a_rate_has_a_row_of_envoy_alone_for_each_kind_of_request() -> None:
+    batch = plan.full().paced
+    assert batch is not None
+    taken = [(turn.point.subject, turn.point.scenario) for turn in batch.turns]
+
+    assert {(subject, Scenario.NEW) for subject in (ALONE, NOOP, *plan.TRANSPORTS)} <= set(taken)
+    assert {(subject, Scenario.KEYLESS) for subject in (ALONE, "native")} <= set(taken)
+    assert {("native", scenario) for scenario in Scenario} - set(taken) == {
+        ("native", Scenario.CONFLICT),
+        ("native", Scenario.WAITING),
+    }
+    assert (batch.rounds, batch.seconds) == (3, 10)
+    assert loading_s(batch) < 300
+    assert plan.short().paced is None

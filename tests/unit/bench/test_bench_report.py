@@ -1,14 +1,18 @@
 """`docs/performance.md` and the pictures."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from bench import plan, report
 from bench.bounds import judge
+from bench.interleaving import Skip
+from bench.point import Point, Scenario
 from bench.results import FULL_LOAD, LATEST, SOAKS, load, load_soak, summarise
+from bench.rig import NOOP
 from bench.spread import Spread
-from tests.unit.bench.fabricated_results import core_samples, results, soak
+from tests.unit.bench.fabricated_results import core_samples, paced, results, sample, soak
 
 
 def section(page: str, title: str) -> str:
@@ -66,6 +70,14 @@ def test_a_request_costs_what_its_processes_take_together() -> None:
     ]
 
 
+def test_a_request_without_a_key_has_a_row_on_each_transport_one_below_the_other() -> None:
+    beside = summarise(plan.BESIDE, {Point("grpcio", Scenario.KEYLESS): [sample(envoy=52)]})
+    page = report.render(results(points=(*beside, *results().points)))
+
+    subjects = [row[0] for row in rows(page, "What a request costs")]
+    assert subjects[-3:] == ["alone: keyless", "native: keyless", "grpcio: keyless"]
+
+
 def test_peers_stand_next_to_the_sidecar_and_to_no_other() -> None:
     subjects = [row[0] for row in rows(report.render(results(), None), "Next to libraries in the service")]
 
@@ -91,10 +103,55 @@ def test_sizes_are_spelt_where_they_vary() -> None:
 
 
 def test_added_latency_is_the_difference_to_envoy_alone() -> None:
-    alone, native = rows(report.render(results(), None), "Latency where nothing is busy")
+    alone, _, native = rows(report.render(results(), None), "Latency where nothing is busy")
 
-    assert alone == ["alone", "0.5", "0.9", "0", "0"]
-    assert native == ["native", "1.5", "2.9", "1", "2"]
+    assert alone == ["alone: new", "0.5 (0.49 to 0.51)", "0.9", "-", "-"]
+    assert native == [
+        "native: new",
+        *("1.5 (1.4 to 1.6)", "2.9 (2.8 to 3)", "1 (0.9 to 1.1)", "2 (1.9 to 2.1)"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("noop", "said"),
+    [
+        (Spread(900, 800, 1000, 2), "neither is shown to add less"),
+        (Spread(500, 400, 600, 2), "more in every round"),
+        (Spread(1500, 1400, 1600, 2), "less in every round"),
+    ],
+)
+def test_what_is_said_of_the_no_op_processors_latency_follows_from_the_rounds(
+    noop: Spread, said: str
+) -> None:
+    taken = (paced(NOOP, noop), paced("native", Spread(1000, 900, 1100, 2)))
+
+    text = section(report.render(results(paced=taken)), "Latency where nothing is busy")
+
+    assert (
+        f"To the median of a new key `native` adds 1 (0.9 to 1.1) ms, `noop` {noop.median / 1000:g}" in text
+    )
+    assert said in text
+
+
+def test_nothing_is_said_of_the_no_op_processors_latency_where_the_rounds_were_not_compared() -> None:
+    taken = (paced(NOOP, None), paced("native", None), paced("native", Spread(1, 1, 1, 1), Scenario.REPLAY))
+
+    assert "To the median" not in report.render(results(paced=taken))
+
+
+def test_the_page_names_the_commit_of_the_run_where_it_was_recorded() -> None:
+    assert "Taken 2026-11-24 08:00 UTC in 600 s" in report.render(results())
+    assert "Taken 2026-11-24 08:00 UTC (commit abc1234) in 600 s" in report.render(results(commit="abc1234"))
+
+
+def test_a_soak_is_told_with_its_date_and_commit_beside_its_figure_and_beside_the_bound() -> None:
+    old, new = soak(), replace(soak(FULL_LOAD), commit="abc1234")
+    page = report.render(results(), old, new)
+
+    date = "2026-11-24 08:30 UTC"
+    assert ["taken", date, f"{date} (commit abc1234)"] in rows(page, "Soak")
+    assert f"not of this run but of the soak of {date}." in section(page, "What must hold")
+    assert "of the soak of" not in report.render(results(), None, new)
 
 
 def test_the_store_and_the_memory_are_told() -> None:
@@ -118,6 +175,8 @@ def test_soaks_at_two_loads_stand_next_to_each_other() -> None:
 
 def test_what_was_left_out_is_told_with_its_reason() -> None:
     assert "- Express: npm is not installed" in report.render(results(), None)
+    failed = report.render(results(skipped={"native": Skip("answered 500", failed=True)}), None)
+    assert "- native: failed: answered 500" in failed
     assert "Left out" not in report.render(results(skipped={}), None)
 
 

@@ -22,6 +22,23 @@ def test_what_is_saved_is_what_is_loaded(tmp_path: Path) -> None:
     assert kept.load(file) == results()
 
 
+def test_files_from_before_commits_were_recorded_are_read_as_they_are(tmp_path: Path) -> None:
+    file, soak_file = tmp_path / "latest.json", tmp_path / "soak.json"
+    kept.save(results(), file)
+    kept.save_soak(soak(), soak_file)
+    for path in (file, soak_file):
+        fields = json.loads(path.read_text())
+        del fields["commit"]
+        for result in fields.get("paced", ()):
+            del result["scenario"], result["added_p50_us"], result["added_p99_us"]
+        path.write_text(json.dumps(fields))
+
+    (first, *_) = kept.load(file).paced
+    assert (first.scenario, first.added_p50_us) == (Scenario.NEW, None)
+    assert kept.load(file).commit == ""
+    assert kept.load_soak(soak_file) == soak()
+
+
 def test_the_file_names_each_bound_with_value_and_verdict(tmp_path: Path) -> None:
     file = tmp_path / "latest.json"
     kept.save(results(), file)

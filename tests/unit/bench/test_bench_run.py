@@ -1,19 +1,23 @@
 """The steps of a run that can be looked at without one."""
 
+from types import SimpleNamespace
 from typing import cast
 
 import pytest
 
-from bench import bounds, plan, run
-from bench.errors import UnavailableError
+from bench import bounds, plan, rig, run
+from bench.at_rate import PacedMeter
+from bench.errors import BenchError, UnavailableError
 from bench.figures import Figures
-from bench.interleaving import Campaign
+from bench.interleaving import Campaign, Skip
 from bench.measure import Meter
+from bench.peers import starting
 from bench.peers.starting import PEERS
-from bench.point import Point
-from bench.rig import Rig
+from bench.point import Point, Sample
+from bench.rig import ALONE, Rig
 from bench.spread import Spread
 from bench.subject import Subject
+from sidecar.supervision.process import Child
 from tests.unit.bench.fabricated_results import core_samples, keyless_samples, soak
 
 
@@ -42,8 +46,10 @@ def test_the_full_form_judges_the_soak_and_the_short_form_does_not() -> None:
     full = run._verdicts(figures, plan.full())
     short = run._verdicts(figures, plan.short())
 
-    assert [verdict.figure for verdict in bounds.misses(full, unmeasured=False)] == ["soak_slope_mib_per_h"]
-    assert bounds.misses(short, unmeasured=False) == []
+    assert "soak_slope_mib_per_h" in {verdict.figure for verdict in bounds.misses(full, without_peers=True)}
+    assert {verdict.figure for verdict in full} - {verdict.figure for verdict in short} == {
+        "soak_slope_mib_per_h"
+    }
 
 
 def test_the_short_form_widens_what_is_timed() -> None:
@@ -68,14 +74,6 @@ def test_the_last_soak_is_a_figure_of_the_run(monkeypatch: pytest.MonkeyPatch) -
     assert none.reasons["soak_slope_mib_per_h"] == "there was no soak yet: make soak"
 
 
-def test_latency_at_a_rate_has_a_median_of_each_rounds_percentiles() -> None:
-    result = run._paced_result("native", [[0.001] * 99 + [0.010], [0.003] * 99 + [0.030]])
-
-    assert (result.subject, result.rate) == ("native", run.PACED_RATE)
-    assert result.p50_us == Spread(2000, 1000, 3000, 2)
-    assert result.p99_us == Spread(20_000, 10_000, 30_000, 2)
-
-
 def test_points_keep_the_order_of_the_batches() -> None:
     results = run._points({plan.CORE: core_samples(), plan.KEYLESS: keyless_samples()})
 
@@ -91,7 +89,7 @@ async def test_what_cannot_be_started_is_skipped_with_its_reason_and_the_run_goe
 
     assert await run._costs(campaign, chosen) == ()
     assert await run._uses(campaign, chosen) == ()
-    assert campaign.skipped == {"native": "this build has no sidecar"}
+    assert campaign.skipped == {"native": Skip("this build has no sidecar", failed=False)}
 
 
 async def test_a_whole_run_on_a_machine_that_has_nothing_tells_why_each_figure_is_missing(
@@ -109,6 +107,57 @@ async def test_a_whole_run_on_a_machine_that_has_nothing_tells_why_each_figure_i
     by_figure = {verdict.figure: verdict.reason for verdict in results.bounds}
     assert by_figure["new_vs_noop"] == "this build has no sidecar"
     assert by_figure["upload_rss_mib"] == "this build has no sidecar"
+    assert by_figure["grpcio_new_vs_noop"] == "this build has no sidecar"
+    assert bounds.misses(results.bounds, without_peers=True)
+    assert results.failures == {}
+    assert results.commit
+
+
+async def test_a_sidecar_that_answers_wrongly_fails_the_short_form(
+    campaign: Campaign, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def wrong(*_: object) -> Sample:
+        raise BenchError("native new 100 B c32: of 5 answers 5 were errors where 0 were expected")
+
+    monkeypatch.setattr(run, "find_wrk", lambda: "/usr/bin/wrk")
+    monkeypatch.setattr(EmptyRig, "sidecar", _started)
+    monkeypatch.setattr(Meter, "round", wrong)
+    monkeypatch.setattr("bench.plan.PEERS", dict.fromkeys(PEERS, _no_peer))
+    plan.start_of.cache_clear()
+
+    results = await run.carry_out(campaign.rig, plan.short(), lambda _: None)
+
+    plan.start_of.cache_clear()
+    assert {"native", "grpcio"} <= results.failures.keys()
+    assert starting.IDEMKIT in results.skipped
+    assert starting.IDEMKIT not in results.failures
+
+
+async def test_latency_at_a_rate_is_left_out_with_everything_else_that_failed(
+    campaign: Campaign, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def wrong(*_: object) -> Sample:
+        raise BenchError("answered 500")
+
+    monkeypatch.setattr(EmptyRig, "sidecar", _started)
+    monkeypatch.setattr(PacedMeter, "round", wrong)
+
+    assert await run._paced(campaign, plan.short()) == ()
+    assert campaign.skipped == {}
+    assert await run._paced(campaign, plan.full()) == ()
+    assert campaign.skipped["native"] == Skip("answered 500", failed=True)
+    assert campaign.skipped[ALONE] == Skip("there is no Envoy", failed=False)
+
+
+async def _started(*_: object) -> Subject:
+    return Subject("sidecar", "http://127.0.0.1:1", {}, "http://127.0.0.1:1")
+
+
+def test_a_process_that_ends_once_it_is_ready_has_failed_and_is_not_missing() -> None:
+    ended = SimpleNamespace(pid=None, spec=SimpleNamespace(name="upstream"))
+
+    with pytest.raises(BenchError, match="upstream ended as soon as it was ready"):
+        rig._pid(cast("Child", ended))
 
 
 async def _no_peer(_: Rig) -> Subject:

@@ -76,9 +76,9 @@ def test_the_line_leaves_out_the_warm_up() -> None:
     warm = [Reading(float(second), 50.0 + second, 20 + second) for second in range(0, 60, 5)]
     flat = [Reading(float(second), 110.0 + second / 3600, 80) for second in range(60, 240, 5)]
 
-    result = conclude("native", 4, 500.0, 120_000, warm + flat, 0.5)
+    result = conclude("native", 4, 500.0, 120_000, warm + flat, 0.5, "abc1234")
 
-    assert result.warm_up_s == 60
+    assert (result.warm_up_s, result.commit) == (60, "abc1234")
     assert result.slope_mib_per_h == pytest.approx(1.0, rel=1e-3)
     assert result.descriptors_per_h == 0
     assert len(result.readings) == len(warm + flat)
@@ -86,4 +86,4 @@ def test_the_line_leaves_out_the_warm_up() -> None:
 
 def test_a_soak_too_short_for_a_line_is_refused() -> None:
     with pytest.raises(BenchError, match="too short for a line"):
-        conclude("native", 0.01, 500.0, 1, [Reading(0.0, 50.0, 20)], 0.5)
+        conclude("native", 0.01, 500.0, 1, [Reading(0.0, 50.0, 20)], 0.5, "abc1234")
