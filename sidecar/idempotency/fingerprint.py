@@ -9,7 +9,7 @@ import hmac
 from sidecar.idempotency import form, json_text, query
 from sidecar.idempotency.context import Json
 from sidecar.idempotency.fields import first, values
-from sidecar.idempotency.framing import frame_of_text, frame_of_values, frames
+from sidecar.idempotency.framing import frame_of_text, frames, frames_of_values
 from sidecar.idempotency.json_body import read_body
 from sidecar.idempotency.policy import BodyMode, FingerprintSpec
 from sidecar.idempotency.request import Request
@@ -129,5 +129,5 @@ def _head(spec: FingerprintSpec, request: Request) -> bytes:
         else:
             pieces.append(frames(b"?unordered", query.unordered(request.query)))
     for name in spec.headers:
-        pieces += (frame_of_text(name), frame_of_values(values(request.headers, name)))
+        pieces += (frame_of_text(name), frames_of_values(values(request.headers, name)))
     return b"".join(pieces)

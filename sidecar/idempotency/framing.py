@@ -16,24 +16,31 @@ def frames(*pieces: bytes) -> bytes:
     return b"".join(map(frame, pieces))
 
 
-@lru_cache(maxsize=128)
+NO_VALUE, ONE_VALUE = frame(b"0"), frame(b"1")
+"""What says that there is none, and what stands in front of a single one."""
+
+KEPT_LENGTH = 256
+"""The longest text whose frame is kept, in characters."""
+
+
 def frame_of_text(text: str) -> bytes:
     """A frame around one piece of Latin-1 text that comes again: a method, a host, a path.
 
-    The last ones are kept: each request needs its method and its path twice, and as a rule has them in common
-    with others. Envoy takes heads of up to 60 KiB, so at most some megabytes are.
+    The last short ones are kept: each request needs its method and its path twice, and as a rule has them in
+    common with others.
     """
+    return _kept_frame(text) if len(text) <= KEPT_LENGTH else frame(text.encode("latin-1"))
+
+
+@lru_cache(maxsize=128)
+def _kept_frame(text: str) -> bytes:
     return frame(text.encode("latin-1"))
 
 
-def frame_of_values(found: tuple[bytes, ...]) -> bytes:
-    """A frame around the number of the values, then one around each of them."""
+def frames_of_values(found: tuple[bytes, ...]) -> bytes:
+    """One around the number of the values, then one around each of them."""
     if not found:
-        return _NONE
+        return NO_VALUE
     if len(found) > 1:
         return frames(b"%d" % len(found), *found)
-    return ONE + frame(found[0])
-
-
-_NONE, ONE = frame(b"0"), frame(b"1")
-"""What says that there is no value, and what stands in front of a single one."""
+    return ONE_VALUE + frame(found[0])

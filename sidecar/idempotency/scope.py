@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar, TypeAlias
 
 from sidecar.idempotency.fields import values
-from sidecar.idempotency.framing import ONE, frame, frame_of_text, frame_of_values, frames
+from sidecar.idempotency.framing import ONE_VALUE, frame, frame_of_text, frames, frames_of_values
 from sidecar.idempotency.identity import metadata, peer, verified_claim
 from sidecar.idempotency.request import Request
 
@@ -48,17 +48,17 @@ class ScopePart:
 
 
 def _host(head: bytes, _: str) -> Framed:
-    head += ONE
+    head += ONE_VALUE
     return lambda request: head + frame_of_text(request.authority.lower())
 
 
 def _method(head: bytes, _: str) -> Framed:
-    head += ONE
+    head += ONE_VALUE
     return lambda request: head + frame_of_text(request.method)
 
 
 def _path(head: bytes, _: str) -> Framed:
-    head += ONE
+    head += ONE_VALUE
     return lambda request: head + frame_of_text(request.path)
 
 
@@ -66,10 +66,12 @@ _FRAMED: Mapping[str, Callable[[bytes, str], Framed]] = {
     "host": _host,
     "method": _method,
     "path": _path,
-    "header": lambda head, name: lambda request: head + frame_of_values(values(request.headers, name)),
-    "jwt": lambda head, claim: lambda request: head + frame_of_values(verified_claim(request.context, claim)),
-    "peer": lambda head, _: lambda request: head + frame_of_values(peer(request.context)),
-    "metadata": lambda head, name: lambda request: head + frame_of_values(metadata(request.context, name)),
+    "header": lambda head, name: lambda request: head + frames_of_values(values(request.headers, name)),
+    "jwt": lambda head, claim: (
+        lambda request: head + frames_of_values(verified_claim(request.context, claim))
+    ),
+    "peer": lambda head, _: lambda request: head + frames_of_values(peer(request.context)),
+    "metadata": lambda head, name: lambda request: head + frames_of_values(metadata(request.context, name)),
 }
 
 ScopePart.HOST = ScopePart("host")
