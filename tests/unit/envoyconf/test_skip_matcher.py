@@ -11,7 +11,7 @@ from sidecar.envoyconf.matcher import skip_matcher
 from sidecar.envoyconf.typed import plain
 from sidecar.idempotency.paths import normalise
 from sidecar.idempotency.patterns import HostPattern, PathPattern
-from sidecar.idempotency.policy import IN_BODY, KeyPlace, KeySource, Match, Mode, Policies, Policy
+from sidecar.idempotency.policy import PLACES_IN_BODY, KeyPlace, KeySource, Match, Mode, Policies, Policy
 from tests.unit.envoyconf.matcher_evaluator import full_match, skips
 
 PAYMENTS = Policy(
@@ -271,7 +271,7 @@ def selected(policies: list[Policy], headers: dict[str, bytes], encoding: str = 
 
 def acts(key: KeySource, headers: dict[str, bytes], query: str) -> bool:
     """Whether the sidecar would do anything: a key is there, may be in the body, or is missed."""
-    if key.required or key.place in IN_BODY:
+    if key.required or key.place in PLACES_IN_BODY:
         return True
     if key.place is KeyPlace.QUERY:
         return key.name in urllib.parse.parse_qs(query, keep_blank_values=True)

@@ -32,6 +32,7 @@ from sidecar.extproc.codec import UndecodableMessageError, decode
 from sidecar.extproc.codec.replies import MAX_STREAMED_PIECE
 from sidecar.idempotency.fields import Fields
 from sidecar.idempotency.outcome import Origin
+from sidecar.idempotency.policy import Policies, Policy
 from sidecar.idempotency.request import Request
 from tests.unit.extproc.envoy_messages import (
     CREATED,
@@ -98,6 +99,15 @@ def test_of_the_requests_fields_those_that_are_read_are_kept_in_their_order() ->
     assert event == RequestHeaders(
         Request("POST", "api.example", "/pay", "a=1", kept, "req-1"), end_of_stream=True
     )
+
+
+def test_a_requests_id_is_known_whatever_policies_read() -> None:
+    fields: Fields = (*REQUEST, ("x-request-id", b"req-1"))
+
+    event = decode(request_headers(fields, end=True), Policies((Policy("any"),)).reads)
+
+    assert isinstance(event, RequestHeaders)
+    assert event.request.id == "req-1"
 
 
 def test_what_is_read_of_a_request_leaves_its_response_whole() -> None:
