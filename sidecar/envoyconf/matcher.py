@@ -49,7 +49,7 @@ from envoy_data_plane.xds.type.matcher.v3 import (
 
 from sidecar.exchange.core import ATTEMPT
 from sidecar.idempotency.patterns import PathPattern
-from sidecar.idempotency.policy import IN_BODY, KeyPlace, KeySource, Mode, Policies, Policy
+from sidecar.idempotency.policy import PLACES_IN_BODY, KeyPlace, KeySource, Mode, Policies, Policy
 
 _ANY_BYTES = r"\C*"
 _ASCII_HOST = r"[\x00-\x7F]*"
@@ -94,7 +94,7 @@ def _wants(policy: Policy) -> Predicate:
 
 def _may_have_key(key: KeySource) -> list[Predicate]:
     """What a request has to have for a key to be in it; nothing, where one is missed or can be in any."""
-    if key.required or key.place in IN_BODY:
+    if key.required or key.place in PLACES_IN_BODY:
         return []
     if key.place is KeyPlace.QUERY:
         return [_matches(":path", _HAS_QUERY)]

@@ -28,7 +28,7 @@ from sidecar.exchange.events import (
 from sidecar.exchange.shadowing import Shadowing
 from sidecar.idempotency.fields import content_length
 from sidecar.idempotency.key_places import is_in_body, key_in_body, key_in_head
-from sidecar.idempotency.policy import IN_BODY, Mode
+from sidecar.idempotency.policy import PLACES_IN_BODY, Mode
 from sidecar.idempotency.problem import (
     BodyTooLarge,
     InProgress,
@@ -56,7 +56,7 @@ class Admission(Shadowing):
         self._policy = policy
         if policy.mode is _SHADOW:
             return self._shadow()
-        if policy.key.place in IN_BODY:
+        if policy.key.place in PLACES_IN_BODY:
             return self._read_for_key()
         try:
             key = key_in_head(request, policy.key)

@@ -34,7 +34,7 @@ from sidecar.idempotency.fields import Fields
 from sidecar.idempotency.fingerprint import UNCOMPARABLE
 from sidecar.idempotency.key_places import is_in_body, key_in_body, key_in_head
 from sidecar.idempotency.outcome import Outcome
-from sidecar.idempotency.policy import IN_BODY, BodyMode
+from sidecar.idempotency.policy import PLACES_IN_BODY, BodyMode
 from sidecar.idempotency.problem import (
     BodyTooLarge,
     InProgress,
@@ -82,7 +82,7 @@ class Shadowing(Protecting, Responding):
             self._seeks_key = True
             return self._watch()
         try:
-            if source.place in IN_BODY:
+            if source.place in PLACES_IN_BODY:
                 key = key_in_body(b"", source, self._fingerprint)
             else:
                 key = key_in_head(self._request, source)

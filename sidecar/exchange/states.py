@@ -75,8 +75,8 @@ class State(Enum):
     __hash__ = object.__hash__
 
 
-# The same by their names alone. Until Python 3.12 a member of an enum is found by way of a hook of its class,
-# thirty times as long as it takes to read a name of this module.
+# The same by their names alone, in the order of the class. Until Python 3.12 a member of an enum is found by
+# way of a hook of its class, thirty times as long as it takes to read a name of this module.
 (
     AWAITING_REQUEST, READING, CLAIMING, WAITING, COMPARING, HOLDING, FORWARDING, NOTING, AWAITING_RESPONSE,
     CAPTURING_EARLY, CAPTURING, EXECUTING, EXECUTING_ALONE, SETTLING, PASSING, REPLYING, ANSWERED, SHADOWING,

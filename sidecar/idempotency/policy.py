@@ -45,7 +45,7 @@ class KeyPlace(StrEnum):
     """Nowhere: it is made of what the fingerprint takes, so that equal requests have equal keys."""
 
 
-IN_BODY = frozenset({KeyPlace.JSON, KeyPlace.DERIVED})
+PLACES_IN_BODY = frozenset({KeyPlace.JSON, KeyPlace.DERIVED})
 """Where the whole body has to be read before the key is known."""
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from sidecar.idempotency import problem as problems
 from sidecar.idempotency.claim import UnknownPolicy
-from sidecar.idempotency.policy import IN_BODY, BodyMode, Execution, KeyFormat, KeyPlace, Policy
+from sidecar.idempotency.policy import PLACES_IN_BODY, BodyMode, Execution, KeyFormat, KeyPlace, Policy
 from sidecar.openapi.covering import Coverage
 from sidecar.openapi.specification import Object
 
@@ -110,7 +110,7 @@ def _answers(policy: Policy) -> Iterator[tuple[int, type[problems.Problem]]]:
         yield 409, problems.KeyExpired
     detached = policy.execution is Execution.DETACHED
     by_meaning = policy.fingerprint.body in {BodyMode.JSON, BodyMode.FORM}
-    if detached or by_meaning or place in IN_BODY or policy.unknown is UnknownPolicy.RETRY:
+    if detached or by_meaning or place in PLACES_IN_BODY or policy.unknown is UnknownPolicy.RETRY:
         yield 413, problems.BodyTooLarge
     if place is not KeyPlace.DERIVED:
         yield 422, problems.KeyReused

@@ -1,7 +1,7 @@
 """How long things took, as a Prometheus histogram that costs next to nothing to add to.
 
 Each request is observed six times. prometheus_client's own histogram takes a lock and walks its buckets at
-each: measured, 5 µs more of the 150 that a request costs. Only the event loop's thread adds here, and only
+each: measured, 5 µs more for each request. Only the event loop's thread adds here, and only
 the loop's thread renders, so there is nothing to lock, and some may lie together before they are put into
 their buckets. prometheus_client does what remains, the exposition.
 """

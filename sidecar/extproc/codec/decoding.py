@@ -45,7 +45,7 @@ def decode(message: bytes, reads: frozenset[str] | None = None) -> EnvoyEvent:
     phase = request.WhichOneof("request")
     if phase == "request_headers":
         return _request_headers(request, reads)
-    read = _PHASES.get(phase)
+    read = _OTHER_PHASES.get(phase)
     if read is None:
         raise UndecodableMessageError("a ProcessingRequest of no known phase")
     return read(request)
@@ -157,7 +157,7 @@ def _origin(request: pb.ProcessingRequest) -> Origin:
 
 
 _parse = pb.ProcessingRequest.FromString
-_PHASES: dict[str | None, Callable[[pb.ProcessingRequest], EnvoyEvent]] = {
+_OTHER_PHASES: dict[str | None, Callable[[pb.ProcessingRequest], EnvoyEvent]] = {
     "request_body": _request_body,
     "request_trailers": lambda _: RequestTrailers(),
     "response_headers": _response_headers,
