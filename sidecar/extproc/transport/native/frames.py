@@ -82,14 +82,25 @@ class FrameReader:
             H2ConnectionError: A frame announces a longer payload than is allowed: FRAME_SIZE_ERROR (RFC 9113
                 §4.2). It comes after the frames before it, and as soon as the header of the frame is there.
         """
-        if self._rest:
-            self._rest += data
-            self._missing -= len(data)
-            if self._missing > 0:
+        return self._continued(data) if self._rest else self._whole(data, 0)
+
+    def _continued(self, data: bytes) -> Iterator[Frame]:
+        """The same where a frame has begun: no more than that frame is copied."""
+        rest, taken = self._rest, 0
+        while rest:  # twice where its header was not complete
+            until = taken + self._missing
+            rest += data[taken:until]
+            if until > len(data):
+                self._missing = until - len(data)
                 return
-            data = bytes(self._rest)
-            self._rest.clear()
-        start, end, missing, max_length = 0, len(data), 0, self._max_length
+            begun, taken = bytes(rest), until
+            rest.clear()
+            yield from self._whole(begun, 0)
+        yield from self._whole(data, taken)
+
+    def _whole(self, data: bytes, start: int) -> Iterator[Frame]:
+        """The frames from there on; what is left at the end is kept."""
+        end, missing, max_length = len(data), 0, self._max_length
         while (payload := start + HEADER_LENGTH) <= end:
             length_and_type, flags, stream_id = _HEADER.unpack_from(data, start)
             length = length_and_type >> 8
