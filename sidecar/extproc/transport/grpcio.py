@@ -23,7 +23,7 @@ from sidecar.extproc.transport.port import PROCESS, Accept
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 
-    Context = grpc.aio.ServicerContext[bytes, bytes]
+    Context = grpc.aio.ServicerContext[Any, bytes]  # what is read may be `grpc.aio.EOF`
 
 _SERVICE, _METHOD = PROCESS[1:].split("/")
 _OPTIONS = [
@@ -105,6 +105,11 @@ class GrpcioTransport:
             # A reset comes as CancelledError or as the end of the iteration, at random.
             stream.close()
             handler.on_end()
+            # gRPC counts the response's head as sent only when the first answer has been written. Before that
+            # it would send it again with the status, which its core refuses: the call would never end.
+            await stream.until_written()
+        if stream.failure is not None:  # it waited for an answer to go, and the peer's end came first
+            await context.abort(grpc.StatusCode.INTERNAL, stream.failure)
 
 
 @contextlib.contextmanager
@@ -178,18 +183,21 @@ class _GrpcioStream:
         self._context = context
         self._loop = asyncio.get_running_loop()
         self._queue: deque[bytes] = deque()
-        self._failure: str | None = None
+        self.failure: str | None = None
+        """What the handler has failed with, until the peer is told."""
         self._told: Callable[[], None] | None = None
         self._over = False
         self._writing = False
         self._paused = False
         self._readable: asyncio.Future[None] | None = None
         """Whom to tell that the next message may be read; None where nobody waits."""
+        self._written: asyncio.Future[None] | None = None
+        """Whom to tell that nothing is being written; None where nobody waits."""
 
     def metadata(self, name: str) -> str | None:
         found = None
         for key, value in self._context.invocation_metadata() or ():
-            if key == name:
+            if key == name and not key.endswith("-bin"):
                 found = value
         return None if found is None else _as_text(found)
 
@@ -207,8 +215,14 @@ class _GrpcioStream:
             self._readable = self._loop.create_future()
             await self._readable
 
+    async def until_written(self) -> None:
+        """Return once nothing is being written, which after `close` stays so."""
+        if self._writing:
+            self._written = self._loop.create_future()
+            await self._written
+
     def send(self, message: bytes) -> None:
-        if self._over or self._failure is not None:
+        if self._over or self.failure is not None:
             return
         if self._writing:
             self._queue.append(message)
@@ -229,9 +243,9 @@ class _GrpcioStream:
         self._tell_reader()
 
     def fail(self, detail: str) -> None:
-        if self._over or self._failure is not None:
+        if self._over or self.failure is not None:
             return
-        self._failure = detail
+        self.failure = detail
         if not self._writing:
             self._abort(detail)
 
@@ -251,16 +265,19 @@ class _GrpcioStream:
             self.close()
         elif self._queue:
             self._write(self._context.write(self._queue.popleft()))
-        elif self._failure is not None and not self._over:
-            self._abort(self._failure)
+        elif self.failure is not None and not self._over:
+            self._abort(self.failure)
         elif self._told is not None:
             told, self._told = self._told, None
             told()
         self._tell_reader()
+        if self._written is not None and not (self._writing or self._written.done()):
+            self._written.set_result(None)
         if error is not None and not isinstance(error, _GONE):
             raise error
 
     def _abort(self, detail: str) -> None:
+        self.failure = None
         self.close()
         self._write(self._context.abort(grpc.StatusCode.INTERNAL, detail))
 

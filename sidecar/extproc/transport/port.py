@@ -16,7 +16,10 @@ class Stream(Protocol):
     """The way out of one stream."""
 
     def metadata(self, name: str) -> str | None:
-        """What the call brought along under this name (lower-case) in its initial metadata; None: nothing."""
+        """What the call brought along under this name (lower-case) in its initial metadata; None: nothing.
+
+        What are bytes by their name (`-bin`) is not handed on.
+        """
         ...
 
     def send(self, message: bytes) -> None:

@@ -33,7 +33,7 @@ class RequestHead:
     encoding: bytes = b"identity"
     refusal: bytes | None = None
     fields: Mapping[str, str] = field(default_factory=dict)
-    """The regular ones by name, as Latin-1; of several of one name, the last."""
+    """The regular ones by name, as Latin-1, but for `-bin`; of several of one name, the last."""
 
 
 def read_head(fields: Iterable[tuple[bytes, bytes]]) -> RequestHead:
@@ -99,7 +99,11 @@ def _call(pseudo: dict[bytes, bytes], regular: dict[bytes, bytes]) -> RequestHea
         content_length=None if length is None else int(length),
         encoding=regular.get(b"grpc-encoding", b"identity"),
         refusal=_refusal(pseudo[b":method"], regular),
-        fields={name.decode("latin-1"): value.decode("latin-1") for name, value in regular.items()},
+        fields={
+            name.decode("latin-1"): value.decode("latin-1")
+            for name, value in regular.items()
+            if not name.endswith(b"-bin")
+        },
     )
 
 
