@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import gc
 import signal
 import time
 from collections.abc import AsyncIterator, Coroutine
@@ -11,6 +10,7 @@ from typing import Any
 import structlog
 import uvloop
 
+from sidecar import memory
 from sidecar.admin.server import AdminServer
 from sidecar.config.loading import KEEPING_S, Settings
 from sidecar.exchange.effects import AwaitOwner, Execute
@@ -30,7 +30,6 @@ from sidecar.telemetry.metrics import Metrics
 from sidecar.telemetry.observer import Telemetry
 
 _PROBE_EVERY_S = 1.0
-_YOUNG_OBJECTS = 10_000
 
 
 class StartError(Exception):
@@ -129,7 +128,7 @@ class Worker:
             stack.callback(probing.cancel)
             if self._reloading is not None:
                 self._follow(self._reloading, stack)
-            _settle_memory()
+            memory.settle()
             self._log.info("serving", ext_proc=self._endpoint.address, admin=self._admin_address)
             yield self
 
@@ -189,18 +188,6 @@ class _Performer:
     def perform(self, effect: AwaitOwner | Execute) -> Coroutine[Any, Any, StoreEvent | OriginEvent]:
         """See `extproc.driver.Performer`."""
         return self._calling.perform(effect) if isinstance(effect, Execute) else self._storing.perform(effect)
-
-
-def _settle_memory() -> None:
-    """Take what is loaded by now out of the garbage collector's rounds: modules and types, made to stay.
-
-    Each of its full rounds looks at every object that there is, and the worker does nothing else meanwhile:
-    37 ms for what the modules alone hold, and nothing once that is set aside. An exchange leaves no cycles,
-    so rounds may be rarer as well.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(_YOUNG_OBJECTS, 20, 50)
 
 
 def _origin(settings: Settings) -> OriginClient | None:

@@ -123,7 +123,7 @@ def assert_that_scripts_were_followed(scene: Scene, stories: list[Story]) -> Non
 
 
 def test_neither_transport_hands_binary_metadata_on(both: Both) -> None:
-    """grpcio has its bytes, native the Base64 that they were sent as."""
+    """One has its bytes, the other the Base64 that they were sent as."""
 
     async def handed_on(served: Served) -> bytes | None:
         call = served.call("binary", (("x-a-bin", b"\x00\xff\x01z"),))

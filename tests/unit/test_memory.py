@@ -1,12 +1,16 @@
-"""What a worker leaves to the garbage collector: nothing of its exchanges, and none of what it has loaded."""
+"""A worker's memory: no garbage of exchanges, none of what is loaded looked at, and what was freed kept."""
 
 import asyncio
 import gc
+import os
+import platform
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
 
-from sidecar import app
+from sidecar import memory
 from sidecar.exchange.effects import Execute, StoreEffect, TakeClaim
 from sidecar.exchange.events import OriginEvent, Settled, StoreEvent
 from sidecar.extproc.server import ExchangeServer
@@ -75,10 +79,41 @@ async def turns() -> None:
 def test_what_is_loaded_by_the_time_a_worker_serves_is_not_looked_at_again() -> None:
     before = gc.get_threshold()
     try:
-        app._settle_memory()
+        memory.settle()
 
         assert gc.get_freeze_count() > 10_000
         assert gc.get_threshold()[0] > before[0]
     finally:
         gc.unfreeze()
         gc.set_threshold(*before)
+
+
+FAULTS = """
+import resource
+from sidecar import memory
+
+memory.settle()
+
+def bodies():
+    return [bytearray(b"x") * 1_000_000 for _ in range(4)]
+
+bodies()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(50):
+    bodies()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+PAGES = 50 * 4 * 1_000_000 // 4096
+
+
+def faults(**environ: str) -> int:
+    """How many pages a process asks of the kernel for 50 times four bodies of a megabyte."""
+    argv = [sys.executable, "-c", FAULTS]
+    found = subprocess.run(argv, env=os.environ | environ, capture_output=True, text=True, check=True)
+    return int(found.stdout)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="it is glibc's allocator that is told")
+def test_what_was_freed_is_not_asked_of_the_kernel_again_unless_an_operator_wants_it() -> None:
+    assert faults() < PAGES // 20
+    assert faults(MALLOC_TRIM_THRESHOLD_="131072") > PAGES // 2
