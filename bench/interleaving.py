@@ -58,7 +58,10 @@ class Batch:
     """Points that are compared with each other.
 
     `seconds`: of each burst. `warming_s`: of the one before it that is not measured, for what has rested
-    while others were loaded is slow at first, and the more so the more code it runs through.
+    while others were loaded is slow at first, and the more so the more code it runs through. `stacks`: on how
+    many rigs, each made for it alone and gone after its rounds; 0: on the run's own. For two processes of
+    the same program and configuration differ by some percent for as long as they live, and no number of
+    rounds makes up for that.
     """
 
     title: str
@@ -66,6 +69,7 @@ class Batch:
     rounds: int
     seconds: int = 2
     warming_s: int = 0
+    stacks: int = 0
 
 
 @dataclass

@@ -61,7 +61,7 @@ def full(transports: tuple[str, ...] = TRANSPORTS) -> Plan:
     """Everything: about twenty minutes."""
     third_of_core = Batch(CORE, _core(transports), rounds=3, warming_s=1)
     third_of_added = Batch(ADDED, _added(transports), rounds=8, seconds=1, warming_s=1)
-    third_of_keyless = Batch(KEYLESS, _keyless(transports), rounds=13, seconds=1)
+    third_of_keyless = Batch(KEYLESS, _keyless(transports), rounds=3, seconds=1, stacks=4)
     return Plan(
         "full",
         transports,
@@ -91,7 +91,7 @@ def short(transports: tuple[str, ...] = TRANSPORTS) -> Plan:
     """What the bounds need, with fewer rounds: a little under three minutes."""
     batches = (
         Batch(CORE, _core(transports), rounds=4, warming_s=1),
-        Batch(KEYLESS, _keyless(transports), rounds=8, seconds=1),
+        Batch(KEYLESS, _keyless(transports), rounds=3, seconds=1, stacks=2),
     )
     return Plan("short", transports, batches, paced=None, thorough=False)
 

@@ -36,8 +36,10 @@ of the ratios. `noop tuned` does the same with the least that grpc.aio can be br
 and `write`, uvloop); `cpp noop` does it in C++. The rows of `native` and `grpcio` are the sidecar on its two
 transports, doing the whole job: `new` claims, hashes, captures and records; `replay` compares the body
 and answers; `conflict` is the 409 for a key whose first request is still running. `keyless` has no key: two
-rows are of many rounds in which `alone` and the bounded transport took turns, that of the other transport is
-of few rounds at another time, and no bound is taken from it. The processor column is the sidecar's.
+rows are of rounds in which `alone` and the bounded transport took turns, three on each of a dozen pairs of
+Envoys started for them, since two processes of one program and configuration differ by some percent for as
+long as they live; that of the other transport is of few rounds on one, and no bound is taken from it. The
+processor column is the sidecar's.
 """
 
 PEERS = """\

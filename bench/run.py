@@ -4,11 +4,13 @@ import datetime as dt
 import itertools
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import reduce
 
 from bench import at_rate, bounds, machine, memory, plan, store_costs
 from bench.bounds import Verdict
 from bench.figures import Figures, Measured, derive
-from bench.interleaving import Campaign, Samples, joined
+from bench.interleaving import Batch, Campaign, Samples, joined
 from bench.load.wrk import find_wrk
 from bench.measure import Meter
 from bench.memory import MemoryUse
@@ -16,7 +18,7 @@ from bench.peers import starting
 from bench.plan import Plan
 from bench.point import Point, Scenario
 from bench.results import PacedResult, PointResult, Results, load_soak, summarise
-from bench.rig import Rig
+from bench.rig import Rig, running
 from bench.spread import Spread
 from bench.store_costs import StoreCosts
 
@@ -36,7 +38,7 @@ async def carry_out(rig: Rig, chosen: Plan, say: Callable[[str], None]) -> Resul
     costs, uses = await _costs(campaign, chosen), await _uses(campaign, chosen)
     samples: dict[str, Samples] = {}
     for batch in chosen.batches:
-        taken = await campaign.run(batch)
+        taken = await _taken(campaign, batch)
         samples[batch.title] = joined(samples[batch.title], taken) if batch.title in samples else taken
     paced_results = await _paced(campaign, chosen)
     core, keyless = samples[plan.CORE], samples[plan.KEYLESS]
@@ -59,6 +61,17 @@ async def carry_out(rig: Rig, chosen: Plan, say: Callable[[str], None]) -> Resul
         skipped=campaign.skipped,
         commit=commit,
     )
+
+
+async def _taken(campaign: Campaign, batch: Batch) -> Samples:
+    """The samples of a batch, on the rig of the run or on its own."""
+    if not batch.stacks:
+        return await campaign.run(batch)
+    taken: list[Samples] = []
+    for _ in range(batch.stacks):
+        async with running() as rig:
+            taken.append(await replace(campaign, rig=rig, meter=Meter(rig)).run(batch))
+    return reduce(joined, taken)
 
 
 def now() -> str:

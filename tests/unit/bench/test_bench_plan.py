@@ -16,7 +16,7 @@ def points(chosen: Plan, title: str) -> set[Point]:
 
 
 def loading_s(batch: Batch) -> int:
-    return batch.rounds * (batch.warming_s + batch.seconds) * len(batch.turns)
+    return max(batch.stacks, 1) * batch.rounds * (batch.warming_s + batch.seconds) * len(batch.turns)
 
 
 @pytest.mark.parametrize("chosen", [plan.full(), plan.short()], ids=["full", "short"])

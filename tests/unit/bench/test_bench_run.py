@@ -1,5 +1,7 @@
 """The steps of a run that can be looked at without one."""
 
+import contextlib
+from collections.abc import AsyncIterator
 from types import SimpleNamespace
 from typing import cast
 
@@ -9,7 +11,7 @@ from bench import bounds, plan, rig, run
 from bench.at_rate import PacedMeter
 from bench.errors import BenchError, UnavailableError
 from bench.figures import Figures
-from bench.interleaving import Campaign, Skip
+from bench.interleaving import Batch, Campaign, Samples, Skip
 from bench.measure import Meter
 from bench.peers import starting
 from bench.peers.starting import PEERS
@@ -92,10 +94,38 @@ async def test_what_cannot_be_started_is_skipped_with_its_reason_and_the_run_goe
     assert campaign.skipped == {"native": Skip("this build has no sidecar", failed=False)}
 
 
+@contextlib.asynccontextmanager
+async def nothing_runs() -> AsyncIterator[Rig]:
+    yield cast("Rig", EmptyRig())
+
+
+async def test_a_batch_with_stacks_of_its_own_has_its_rounds_on_each_of_them(
+    campaign: Campaign, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rigs: list[Rig] = []
+    (point, *_), taken = core_samples(), core_samples()
+
+    async def one_round(self: Campaign, _: Batch) -> Samples:
+        rigs.append(self.rig)
+        self.skipped["that"] = Skip("as told by a stack", failed=True)
+        return {point: taken[point][:1]}
+
+    monkeypatch.setattr(Campaign, "run", one_round)
+    monkeypatch.setattr(run, "running", nothing_runs)
+
+    shared = await run._taken(campaign, Batch("shared", (), 1))
+    assert (rigs, len(shared[point])) == ([campaign.rig], 1)
+    own = await run._taken(campaign, Batch("own", (), 1, stacks=3))
+    assert len(own[point]) == len(set(map(id, rigs[1:]))) == 3
+    assert campaign.rig not in rigs[1:]
+    assert campaign.skipped == {"that": Skip("as told by a stack", failed=True)}
+
+
 async def test_a_whole_run_on_a_machine_that_has_nothing_tells_why_each_figure_is_missing(
     campaign: Campaign, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(run, "find_wrk", lambda: "/usr/bin/wrk")
+    monkeypatch.setattr(run, "running", nothing_runs)
     monkeypatch.setattr("bench.plan.PEERS", dict.fromkeys(PEERS, _no_peer))
     plan.start_of.cache_clear()
 
