@@ -1,6 +1,7 @@
 """`GET /healthz`, `/readyz`, `/metrics` of one worker; with `/all` behind it, of every worker."""
 
 import asyncio
+import os
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
@@ -61,7 +62,8 @@ class AdminServer:
             await site.start()
         except OSError as error:
             await self._runner.cleanup()
-            reason = error.strerror or str(error)
+            # The loop's own text names the address again; an unknown name has no positive number.
+            reason = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
             raise OSError(f"cannot listen on {self._host}:{self._port}: {reason}") from error
 
     async def stop(self) -> None:

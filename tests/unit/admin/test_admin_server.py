@@ -196,7 +196,7 @@ async def test_a_port_that_is_taken_is_an_os_error_that_names_it() -> None:
         port = taken.getsockname()[1]
         server = AdminServer("127.0.0.1", port, unready=lambda: None, metrics=bytes)
 
-        with pytest.raises(OSError, match=f"^cannot listen on 127.0.0.1:{port}: "):
+        with pytest.raises(OSError, match=f"^cannot listen on 127.0.0.1:{port}: Address already in use$"):
             await server.start()
 
 
