@@ -2,8 +2,10 @@
 
 import errno
 import ipaddress
+import random
 import socket
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Self
 
 from sidecar.config.endpoint import LOOPBACK_OF
@@ -12,6 +14,10 @@ from sidecar.supervision.errors import StartupError
 _ALLOWED = "allowed: IP:PORT, such as 127.0.0.1:8080, [::1]:8080 or 0.0.0.0:8080; port 0 takes a free one"
 MAX_PORT = 65535
 _TRIES = 50
+_LOWEST = 15_000
+"""Of the ports that are chosen: below are those that many servers have by custom."""
+_EPHEMERAL = Path("/proc/sys/net/ipv4/ip_local_port_range")
+_USUAL_FIRST_EPHEMERAL = 32_768
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,16 +72,32 @@ def resolve(address: Address, option: str, *, count: int = 1) -> Address:
 
 
 def _free(address: Address, option: str, count: int) -> Address:
+    """Such ports as stay free for whoever listens there next, also after being away for a while.
+
+    A port out of the range from which outgoing connections are numbered may be given to one of them before
+    the server listens, or between its end and its restart, and for as long as that connection lives. A
+    connection to such a port may even meet itself while nobody listens.
+    """
+    _claim(address, option).close()  # whatever is wrong with the host is said here
     for _ in range(_TRIES):
-        with _claim(address, option) as probe:
-            found = replace(address, port=probe.getsockname()[1])
+        found = replace(address, port=_candidate(address, option, count))
         try:
-            for offset in range(1, count):
+            for offset in range(count):
                 _claim(replace(found, port=found.port + offset), option).close()
         except StartupError:
             continue
         return found
     raise StartupError(f"{option}: no {count} free ports in a row on {address.host}")
+
+
+def _candidate(address: Address, option: str, count: int) -> int:
+    """A port below that range at random; where the range leaves no room, one that the system chooses."""
+    end = (int(_EPHEMERAL.read_text().split()[0]) if _EPHEMERAL.exists() else _USUAL_FIRST_EPHEMERAL) - count
+    if end > _LOWEST:
+        # Not of the seeded generator: what a seed repeats must not depend on what is free.
+        return random.SystemRandom().randrange(_LOWEST, end + 1)
+    with _claim(address, option) as probe:
+        return int(probe.getsockname()[1])
 
 
 def _claim(address: Address, option: str) -> socket.socket:

@@ -3,9 +3,11 @@
 import contextlib
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from sidecar.supervision import ports
 from sidecar.supervision.errors import StartupError
 from sidecar.supervision.ports import Address, resolve
 
@@ -77,6 +79,40 @@ def test_several_free_ports_are_in_a_row() -> None:
     first = resolve(Address("127.0.0.1", 0), "--admin", count=3)
     for offset in range(3):
         socket.create_server((first.host, first.port + offset)).close()
+
+
+@pytest.mark.parametrize(("first", "count"), [(32_768, 1), (20_000, 4), (15_003, 2)])
+def test_a_free_port_is_none_that_an_outgoing_connection_may_be_given_meanwhile(
+    first: int, count: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    ephemeral = tmp_path / "ip_local_port_range"
+    ephemeral.write_text(f"{first}\t60999\n")
+    monkeypatch.setattr(ports, "_EPHEMERAL", ephemeral)
+    found = {resolve(Address("127.0.0.1", 0), "--admin", count=count).port for _ in range(20)}
+    assert max(found) + count <= first
+
+
+def test_where_outgoing_connections_leave_no_room_the_system_chooses(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    ephemeral = tmp_path / "ip_local_port_range"
+    ephemeral.write_text("1024\t65535\n")
+    monkeypatch.setattr(ports, "_EPHEMERAL", ephemeral)
+    found = resolve(Address("127.0.0.1", 0), "--admin", count=2)
+    for offset in range(2):
+        socket.create_server((found.host, found.port + offset)).close()
+
+
+def test_where_nothing_tells_of_outgoing_connections_their_usual_range_is_avoided(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(ports, "_EPHEMERAL", tmp_path / "absent")
+    assert resolve(Address("127.0.0.1", 0), "--admin").port < 32_768
+
+
+def test_port_0_on_an_address_of_another_machine_is_refused_as_any_other() -> None:
+    with pytest.raises(StartupError, match=r"192\.0\.2\.1 is not an address of this machine"):
+        resolve(Address("192.0.2.1", 0), "--listen")
 
 
 def test_a_taken_port_is_named_with_the_option_that_changes_it(taken: Address) -> None:
