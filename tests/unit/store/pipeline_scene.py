@@ -17,6 +17,8 @@ from sidecar.store.redis.pipelining import Pipeline, Reply, Told
 WITHIN_S = 0.25
 """What every command is given."""
 
+MOMENT_S = WITHIN_S / 10
+
 
 class ManualLoop:
     """What a pipeline asks of the event loop; nothing happens by itself."""
@@ -134,3 +136,23 @@ def settled(reply: Reply) -> Any:
     with contextlib.suppress(asyncio.CancelledError):
         return reply.exception() or reply.result()
     return asyncio.CancelledError
+
+
+def lost(scene: Scene) -> None:
+    """The connection breaks."""
+    scene.pipeline.connection_lost(ConnectionResetError(104, "Connection reset by peer"))
+
+
+def closed(scene: Scene) -> None:
+    """The server closes it."""
+    scene.pipeline.eof_received()
+    scene.pipeline.connection_lost(None)
+
+
+class BugError(Exception):
+    """In who is told."""
+
+
+def fail() -> None:
+    """Be told, and break."""
+    raise BugError
