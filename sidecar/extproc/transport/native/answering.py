@@ -117,10 +117,14 @@ class AnsweringHalf(ABC):
         if self._queued:
             self.resume()
 
+    @property
     def has_stalled(self) -> bool:
-        """Whether answers wait, and none has moved since this was asked before."""
-        moved, self._moved = self._moved, False
-        return bool(self._queued) and not moved
+        """Whether answers wait, and none has moved since `watch`."""
+        return bool(self._queued) and not self._moved
+
+    def watch(self) -> None:
+        """Notice from now on whether its answers move."""
+        self._moved = False
 
     def _enqueue(self, message: bytes) -> None:
         framed = b"\x00" + len(message).to_bytes(4, "big") + message

@@ -225,11 +225,13 @@ class Calls:
     def _end_stalled(self) -> None:
         """Reset the calls whose peer has made no room since the last look."""
         self._watch = None
-        for stream in [stream for stream in self.live.values() if stream.has_stalled()]:
+        for stream in [stream for stream in self.live.values() if stream.has_stalled]:
             del self.live[stream.stream_id]
             stream.abandon()
             self.outlet.write(frames.reset_frame(stream.stream_id, ErrorCode.ENHANCE_YOUR_CALM))
             self._remember(stream.stream_id)
+        for stream in self.live.values():
+            stream.watch()
         if self.outlet.queued:
             self.answers_wait()
 
