@@ -112,8 +112,10 @@ def judge(status: int, origin: Origin, rules: OutcomeRules) -> Verdict:
 
     Envoy's reply counts as never sent where the router never tried (a filter behind this one answered), or
     with one of the flags UH, UF, UO, NR, NC and at most one attempt: after a second attempt nobody knows what
-    became of the first. An Envoy that tells nothing about its
-    responses cannot be told from an upstream; then every 5xx is unknown.
+    became of the first. A flag of a request under way outweighs those: an attempt that was sent, lost, and
+    not repeated because too many were being repeated at that moment, has UO beside UC, and is one attempt.
+    What is not told counts as the worst that it may be. An Envoy that tells nothing about its responses
+    cannot be told from an upstream; then every 5xx is unknown.
     """
     if origin.details == VIA_UPSTREAM.details:
         return Verdict(rules.of_status(status), "status")
@@ -143,8 +145,9 @@ def is_envoys_own(origin: Origin) -> bool:
 
 
 def _judge_envoys_own(origin: Origin) -> Verdict:
-    flags, attempts = origin.flags or 0, origin.attempts or 0
-    untried = attempts == 0 and not origin.address and not flags & _MAY_HAVE_BEEN_SENT
-    if untried or (flags & _NEVER_SENT and attempts <= 1):
-        return Verdict(Outcome.RELEASE, "envoy-never-sent")
+    flags, attempts = origin.flags, origin.attempts
+    if flags is not None and not flags & _MAY_HAVE_BEEN_SENT:
+        untried = not attempts and not origin.address
+        if untried or (flags & _NEVER_SENT and attempts is not None and attempts <= 1):
+            return Verdict(Outcome.RELEASE, "envoy-never-sent")
     return Verdict(Outcome.UNKNOWN, "envoy-may-have-sent")

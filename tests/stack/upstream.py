@@ -41,15 +41,17 @@ class Seen:
 class Answer:
     """What the upstream does with a request.
 
-    `sized` announces the body's length; `cut_after` resets the connection after so many pieces of the body;
-    `early` answers on the request's head, without reading its body; `wait` holds the answer until it is set,
-    `delay_s` for so many seconds; `informational` sends a 103 first.
+    `lost` closes the connection (over HTTP/2 it resets the stream) in the answer's place; `sized` announces
+    the body's length; `cut_after` resets the connection after so many pieces of the body; `early` answers on
+    the request's head, without reading its body; `wait` holds the answer until it is set, `delay_s` for so
+    many seconds; `informational` sends a 103 first.
     """
 
     status: int = 201
     headers: Fields = field(default_factory=list)
     pieces: list[bytes] = field(default_factory=lambda: [b"done"])
     trailers: Fields = field(default_factory=list)
+    lost: bool = False
     sized: bool = True
     cut_after: int | None = None
     early: bool = False
@@ -153,6 +155,8 @@ async def _answer_h1(connection: h11.Connection, writer: asyncio.StreamWriter, a
         writer.write(connection.send(event) or b"")
         await writer.drain()
 
+    if answer.lost:
+        return False
     if answer.informational:
         await write(h11.InformationalResponse(status_code=103, headers=[("link", "</a.css>")]))
     await write(h11.Response(status_code=answer.status, headers=answer.head()))
@@ -232,6 +236,10 @@ class _Http2:
             await self._send(stream, answer)
 
     async def _send(self, stream: int, answer: Answer) -> None:
+        if answer.lost:
+            self._h2.reset_stream(stream)
+            await self._flush()
+            return
         if answer.informational:
             self._h2.send_headers(stream, [(":status", "103"), ("link", "</a.css>")])
         bare = not answer.pieces and not answer.trailers

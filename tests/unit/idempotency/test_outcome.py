@@ -88,6 +88,18 @@ MAY_HAVE_BEEN_SENT = [
     (503, Origin("upstream_reset_before_response_started{remote_connection_failure}", UF, "10.0.0.1:80", 2)),
     (503, Origin("no_healthy_upstream", UH, "10.0.0.1:80", 2)),
     (503, Origin("upstream_reset_before_response_started{overflow}", UO, "10.0.0.1:80", 3)),
+    # Sent, lost, and not repeated for want of room: one attempt.
+    (503, Origin("upstream_reset_before_response_started{connection_termination}", UC | UO, "1.1.1.1:80", 1)),
+    (504, Origin("upstream_per_try_timeout", UT | UO, "10.0.0.1:80", 1)),
+    (503, Origin("upstream_reset_before_response_started{remote_reset}", UR | UH, "10.0.0.1:80", 1)),
+    # A host was chosen, and how often it was tried is not told.
+    (
+        503,
+        Origin("upstream_reset_before_response_started{remote_connection_failure}", UF, "1.1.1.1:80", None),
+    ),
+    # No flags are told at all.
+    (504, Origin("response_timeout")),
+    (503, Origin("upstream_reset_before_response_started{connection_termination}", None, None, 1)),
     # Tried once, and no word of why it ended.
     (500, Origin("something_new", 0, "10.0.0.1:80", 1)),
     (500, Origin("something_new", None, "10.0.0.1:80", None)),
