@@ -128,8 +128,8 @@ class Connection(asyncio.Protocol):
             self._http.receive_data(data)
             while not receiving.answer.done():
                 event = self._http.next_event()
-                if event is h11.NEED_DATA or event is h11.PAUSED:
-                    return
+                if event is h11.NEED_DATA or event is h11.PAUSED or isinstance(event, h11.ConnectionClosed):
+                    return  # after the last of these, h11 has nothing else to say, however often it is asked
                 receiving.take(event)
         except h11.RemoteProtocolError as error:
             if data:

@@ -18,6 +18,8 @@ PROVENANCE_FORMAT = (
 """Its value in Envoy's command operators. Only the last, which may be a socket's path, can hold a space."""
 
 _NOTHING = "-"
+_ATTEMPTS_DIGITS = 9
+"""Envoy counts with 32 bits, and never comes near; Python refuses to read what is very long."""
 _SHORT_FLAGS = (
     "LH", "UH", "UT", "LR", "UR", "UF", "UC", "UO", "NR", "DI", "FI", "RL", "UAEX", "RLSE", "DC", "URX",
     "SI", "IH", "DPE", "UMSDR", "RFCF", "NFCF", "DT", "UPE", "NC", "OM", "DF", "DO", "DR",
@@ -34,7 +36,7 @@ def provenance(fields: Fields) -> Origin:
     """
     found = values(fields, PROVENANCE)
     parts = found[0].decode("latin-1").split(" ", 3) if len(found) == 1 else []
-    if len(parts) < 3 or not (parts[1].isascii() and parts[1].isdecimal()):
+    if len(parts) < 3 or not _is_count(parts[1]):
         return Origin()
     flags, attempts, details, *address = parts
     bits = sum({FLAGS.get(flag, 0) for flag in flags.split(",")})
@@ -44,6 +46,10 @@ def provenance(fields: Fields) -> Origin:
 def without_provenance(fields: Fields) -> Fields:
     """The fields less the header."""
     return tuple(field for field in fields if field[0] != PROVENANCE)
+
+
+def _is_count(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and len(text) <= _ATTEMPTS_DIGITS
 
 
 def _told(text: str) -> str | None:

@@ -2,14 +2,16 @@
 
 import asyncio
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
 from sidecar.idempotency.body import PIECE_BYTES, HeldBody
 from sidecar.idempotency.outcome import Origin
+from sidecar.origin import connection
 from sidecar.origin.call import OriginAnswer, OriginCall
 from sidecar.origin.errors import DeadlineError, MayHaveBeenSentError
-from tests.unit.origin.scripted_origin import call, read_request, says, scripted_origin
+from tests.unit.origin.scripted_origin import CREATED, call, read_request, says, scripted_origin
 
 
 async def answered(tmp_path: Path, answer: bytes, made: OriginCall | None = None) -> OriginAnswer:
@@ -151,6 +153,16 @@ async def test_an_answer_that_is_none_leaves_open_whether_it_executed(
 
     assert caught.value.response_began is began
     assert not isinstance(caught.value, DeadlineError)
+
+
+async def test_a_bug_in_reading_an_answer_ends_the_call_and_asks_h11_no_further(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "provenance", Mock(side_effect=LookupError("a bug")))
+    asyncio.get_running_loop().set_exception_handler(lambda *_: None)
+    async with scripted_origin(tmp_path / "o.sock", says(CREATED)) as origin:
+        with pytest.raises(MayHaveBeenSentError, match="a bug"):
+            await origin.client.execute(call())
 
 
 async def test_an_early_answer_counts_though_the_request_was_never_read(tmp_path: Path) -> None:

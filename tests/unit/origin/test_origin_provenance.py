@@ -31,7 +31,8 @@ def test_the_header_says_what_the_attributes_would(value: str, origin: Origin) -
 
 
 @pytest.mark.parametrize(
-    "value", ["", "-", "UF", "UF 1", "UF x details host", "UF ² details host", "UF  1 d"]
+    "value",
+    ["", "-", "UF", "UF 1", "UF x details host", "UF ² details host", "UF  1 d", f"UF {'9' * 5000} d h"],
 )
 def test_what_envoy_did_not_write_says_nothing(value: str) -> None:
     assert read(value) == UNKNOWN
