@@ -14,7 +14,9 @@ _MAX_SOCKET_PATH = 100
 MAX_PORT = 65_535
 LOOPBACK_OF = MappingProxyType({"0.0.0.0": "127.0.0.1", "::": "::1"})  # noqa: S104 - replaced, not bound to
 """Where a client on the same machine finds what listens on every address."""
-_HOST_PORT = re.compile(r"(?:\[([0-9A-Fa-f:.]+(?:%[\w.-]+)?)\]|([A-Za-z0-9_.-]+)):([0-9]{1,5})")
+_LABEL = "[A-Za-z0-9_-]{1,63}"  # RFC 1035 §2.3.4; what is none cannot even be looked up
+_NAME = rf"(?:{_LABEL}\.)*{_LABEL}\.?"
+_HOST_PORT = re.compile(rf"(?:\[([0-9A-Fa-f:.]+(?:%[\w.-]+)?)\]|({_NAME})):([0-9]{{1,5}})")
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,8 @@ from sidecar.exchange.effects import (
 from sidecar.exchange.events import (
     EnvoyEvent,
     Event,
+    ExecutionFailed,
+    Failure,
     OriginEvent,
     RenewalDue,
     RequestBody,
@@ -53,6 +55,9 @@ from sidecar.extproc.timers import Timer, Timers
 from sidecar.extproc.transport.port import Stream
 
 _Task: TypeAlias = asyncio.Task[StoreEvent | OriginEvent]
+_BUG = "internal error"
+"""What Envoy is told of one."""
+_CALL_LOST = ExecutionFailed(Failure.LOST)
 
 
 class Performer(Protocol):
@@ -175,7 +180,7 @@ class Driver:
             self._fail(str(violation))
             return
         except Exception as error:  # noqa: BLE001 (a bug here must fail closed, whatever it is)
-            self._fail("internal error", error)
+            self._fail(_BUG, error)
             return
         # The exchange may have no use any more for its timer, or for its wait.
         if self._timer is not None and exchange.state not in states.TIMED:
@@ -242,25 +247,37 @@ class Driver:
         self._pending += 1
         self._performer.begin(effect, self._on_answer)
 
-    def _ask_at_length(self, effect: AwaitOwner | Execute) -> _Task:
-        """What takes long needs time-outs, and may be called off: a task."""
+    def _execute(self, effect: Execute) -> None:
+        """Make the call. A bug in that leaves open what it did, and the exchange has to settle it."""
+        self._ask_at_length(effect, bug=_CALL_LOST)
+
+    def _ask_at_length(self, effect: AwaitOwner | Execute, bug: OriginEvent | None = None) -> _Task:
+        """What takes long needs time-outs, and may be called off: a task.
+
+        Args:
+            effect: What is asked.
+            bug: What the exchange is told where there is a bug in it; None: its stream fails.
+        """
         self._pending += 1
         task = self._loop.create_task(self._performer.perform(effect))
-        task.add_done_callback(self._on_task)
+        task.add_done_callback(partial(self._on_task, bug))
         return task
 
-    def _on_task(self, task: _Task) -> None:
-        if task.cancelled():
-            self._on_answer(None, None)
+    def _on_task(self, bug: OriginEvent | None, task: _Task) -> None:
+        error = None if task.cancelled() else task.exception()
+        if error is None:
+            self._on_answer(None if task.cancelled() else task.result(), None)
+        elif bug is None or not isinstance(error, Exception):
+            self._on_answer(None, error)
         else:
-            error = task.exception()
-            self._on_answer(None if error else task.result(), error)
+            self._observer.violated(_BUG, error)
+            self._on_answer(bug, None)
 
     def _on_answer(self, event: StoreEvent | OriginEvent | None, error: BaseException | None) -> None:
         """What was asked has come back: with an event, with a bug, or with nothing, as it was called off."""
         self._pending -= 1
         if error is not None:
-            self._fail("internal error", error if isinstance(error, Exception) else None)
+            self._fail(_BUG, error if isinstance(error, Exception) else None)
         elif event is not None:
             self._feed(event)
         if self._ended:
@@ -277,6 +294,9 @@ class Driver:
     def _close_when_done(self) -> None:
         if not self._pending and not self._closed:
             self._closed = True
+            if self._timer is not None:  # after a bug: nobody is left for whom a claim would be renewed
+                self._timer.cancel()
+                self._timer = None
             self._observer.closed()
 
     # --- What carries out which kind of effect.
@@ -284,7 +304,7 @@ class Driver:
     _ACTS: ClassVar[dict[type[Effect], Callable[["Driver", Any], object]]] = {
         **dict.fromkeys(get_args(Answer), _answer),
         **dict.fromkeys((TakeClaim, Renew, Complete, Release, MarkUnknown, NoteFingerprint), _ask),
-        Execute: _ask_at_length,
+        Execute: _execute,
         AwaitOwner: _await_owner,
         FetchPiece: _fetch_piece,
         BreakOff: _break_off,

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from sidecar.origin.connection import Connection
 
 _UNIX = re.compile(r"unix://(/[^\0]+)")
-_TCP = re.compile(r"http://(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9._-]+)):([0-9]{1,5})/?")
+_LABEL = "[A-Za-z0-9_-]{1,63}"  # RFC 1035 §2.3.4; what is none cannot even be looked up
+_TCP = re.compile(rf"http://(?:\[([0-9A-Fa-f:.]+)\]|((?:{_LABEL}\.)*{_LABEL}\.?)):([0-9]{{1,5}})/?")
 _PAUSE_S = 0.01
 
 

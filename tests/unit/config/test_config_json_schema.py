@@ -35,6 +35,7 @@ UNSEEN = {
     "key-name-hop-by-hop", "key-name-host", "key-name-our-own",
     "path-too-many-wildcards", "path-not-normalised", "scope-part-twice",
     # addresses, read in full only by whoever connects; files, which an editor does not open
+    "admin-empty-label", "origin-url-empty-label",
     "store-url-bad-database", "store-url-bad-option", "store-url-bad-port",
     "store-url-file-missing", "store-url-fragment", "store-url-malformed-with-password", "store-url-no-host",
     "store-url-password", "store-url-password-in-option", "store-url-tls-option-without-tls",

@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import replace
+from unittest.mock import Mock
 
 import pytest
 from envoy_data_plane.envoy.service.ext_proc.v3 import ProcessingResponse
@@ -29,6 +30,7 @@ from sidecar.exchange.events import (
     StoreEvent,
     WaitFailed,
 )
+from sidecar.exchange.machine import Exchange
 from sidecar.exchange.states import State
 from sidecar.idempotency.claim import Claimed, UnknownPolicy
 from sidecar.idempotency.outcome import Origin
@@ -327,4 +329,39 @@ async def test_a_message_out_of_order_fails_the_stream_but_not_the_call() -> Non
     await scene.store.answers(KEPT)
 
     assert scene.observer.of("settled") == [("record", "status")]
+    assert scene.observer.of("closed") == [()]
+
+
+async def test_a_bug_in_the_call_leaves_its_outcome_unknown_and_no_claim_that_is_renewed() -> None:
+    scene, bug = await executing(), LookupError("a bug")
+    scene.driver.on_end()
+
+    await scene.store.answers(bug)
+    assert scene.observer.of("violated") == [("internal error", bug)]
+    assert scene.asked()[-1] is MarkUnknown
+    await scene.store.answers(KEPT)
+
+    assert scene.pending() == []
+    assert scene.observer.of("closed") == [()]
+
+
+async def test_a_client_that_is_there_is_told_that_the_outcome_of_a_call_with_a_bug_is_unknown() -> None:
+    scene = await executing()
+
+    await scene.store.answers(LookupError("a bug"))
+    await scene.store.answers(KEPT)
+
+    assert scene.stream.failures == []
+    assert scene.stream.phases() == ["", "immediate_response"]
+
+
+async def test_after_a_bug_in_the_exchange_no_claim_is_renewed(monkeypatch: pytest.MonkeyPatch) -> None:
+    scene = await executing()
+    scene.driver.on_end()
+    monkeypatch.setattr(Exchange, "handle", Mock(side_effect=LookupError("a bug")))
+
+    await scene.store.answers(EXECUTED)
+
+    assert len(scene.observer.of("violated")) == 1
+    assert scene.pending() == []
     assert scene.observer.of("closed") == [()]

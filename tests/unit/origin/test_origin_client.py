@@ -25,7 +25,8 @@ async def silent(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
     "url",
     [
         *("", "unix:relative", "unix://host/path", "https://h:1", "http://h", "http://h:1/x", "/o.sock"),
-        *("http://h:0", "http://h:65536", "http://user@h:80", "unix://"),
+        *("http://h:0", "http://h:65536", "http://user@h:80", "unix://", "http://a..b:80"),
+        f"http://{'a' * 64}.example:80",
     ],
 )
 def test_an_origin_that_is_none_is_refused_with_what_is_allowed(url: str) -> None:
