@@ -1,4 +1,4 @@
-"""Servers that misbehave as a test needs it: a scripted one, and a proxy that can be cut or silenced."""
+"""Servers that misbehave as a test needs it: a scripted one, a proxy that falls silent or leads elsewhere."""
 
 import asyncio
 import contextlib
@@ -47,11 +47,14 @@ async def scripted_server(respond: Respond, *, after_greeting: bytes = b"") -> A
 
 
 class Proxy:
-    """Between a store and its server; it can fall silent without closing anything."""
+    """Between a store and its server; it can fall silent without closing anything.
+
+    `port` is where a new connection is led to.
+    """
 
     def __init__(self, port: int) -> None:
         self.accepted = 0
-        self._port = port
+        self.port = port
         self._silent = False
         self._generation = 0
 
@@ -66,7 +69,7 @@ class Proxy:
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection, until either side closes it."""
         self.accepted += 1
-        there, back = await asyncio.open_connection("127.0.0.1", self._port)
+        there, back = await asyncio.open_connection("127.0.0.1", self.port)
         with contextlib.closing(back), contextlib.closing(writer):
             ways = ((reader, back), (there, writer))
             pumps = [asyncio.create_task(self._pump(*way, self._generation)) for way in ways]

@@ -19,7 +19,7 @@ from typing import Any, TypeAlias
 import hiredis
 from redis.asyncio.connection import DefaultParser
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import InvalidResponse
+from redis.exceptions import InvalidResponse, MasterDownError, ReadOnlyError
 
 from sidecar.store.redis.packing import JOINED_BELOW, Packed, size
 
@@ -36,6 +36,9 @@ Told: TypeAlias = Callable[[object], None]
 """Told what a command is answered with, or the exception that it fails with: one of those, or a bug's."""
 
 _PARTIAL = object()
+_parse_error: Callable[[str], Exception] = DefaultParser.parse_error
+_DEMOTED = (ReadOnlyError, MasterDownError)
+"""What a server answers that is no primary, or none any more."""
 
 
 class OverloadError(Exception):
@@ -52,6 +55,9 @@ class Pipeline(asyncio.Protocol):
     command is taken, while those on their way may still be answered, each within its own time. It closes
     itself when nobody waits any more; the replies still owed are wanted by nobody.
 
+    It is retired as well when the server says that it is a replica. After a failover its address may lead to
+    another server, which only a new connection finds; the old one stays open as long as the replica lives.
+
     There is no timer for each command: whoever sends gives every command the same time, so the first in the
     queue is the first to be overdue, and one timer that looks at it is enough.
 
@@ -66,7 +72,7 @@ class Pipeline(asyncio.Protocol):
         self._over = False
         self._loop = asyncio.get_running_loop()
         self._reader = hiredis.Reader(
-            protocolError=InvalidResponse, replyError=DefaultParser.parse_error, notEnoughData=_PARTIAL
+            protocolError=InvalidResponse, replyError=self._understand, notEnoughData=_PARTIAL
         )
         self._unanswered: deque[tuple[float, Told]] = deque()  # by deadline, which is the order of sending
         self._overdue = 0  # commands that were sent, are no longer waited for, and still owe their reply
@@ -191,6 +197,13 @@ class Pipeline(asyncio.Protocol):
             told(reply)
         except Exception as error:  # noqa: BLE001 (as there)
             self._report(error)
+
+    def _understand(self, said: str) -> Exception:
+        """An error that the server answers with."""
+        error = _parse_error(said)
+        if isinstance(error, _DEMOTED):
+            self.accepting = False
+        return error
 
     def _tell(self, told: Told, reply: object) -> None:
         try:

@@ -4,7 +4,13 @@ from collections.abc import Callable
 
 import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import InvalidResponse, NoScriptError, ReadOnlyError
+from redis.exceptions import (
+    InvalidResponse,
+    MasterDownError,
+    NoScriptError,
+    OutOfMemoryError,
+    ReadOnlyError,
+)
 
 from sidecar.store.redis import pipelining
 from sidecar.store.redis.packing import JOINED_BELOW
@@ -106,11 +112,27 @@ async def test_replies_go_to_their_commands_in_order(scene: Scene) -> None:
 async def test_an_error_reply_fails_its_command_and_no_other(scene: Scene) -> None:
     first, second, third = (scene.send("GET", number) for number in range(3))
     scene.loop.turn()
-    scene.reply("-NOSCRIPT No matching script.", "-READONLY You can't write.", "+third")
+    scene.reply("-NOSCRIPT No matching script.", "-OOM command not allowed", "+third")
     assert isinstance(settled(first), NoScriptError)
-    assert isinstance(settled(second), ReadOnlyError)
+    assert isinstance(settled(second), OutOfMemoryError)
     assert settled(third) == b"third"
     assert scene.pipeline.accepting
+
+
+@pytest.mark.parametrize("said", ["READONLY You can't write", "MASTERDOWN Link with MASTER is down"])
+async def test_a_server_that_is_a_replica_answers_what_it_has_and_is_asked_no_more(
+    scene: Scene, said: str
+) -> None:
+    first, second = scene.send("GET", 1), scene.send("GET", 2)
+    scene.loop.turn()
+    scene.reply(f"-{said}")
+    assert isinstance(settled(first), (ReadOnlyError, MasterDownError))
+    assert not scene.pipeline.accepting
+    assert scene.over == []
+    scene.reply("+second")
+    assert settled(second) == b"second"
+    assert scene.over == [scene.pipeline]
+    assert scene.transport.aborted
 
 
 async def test_the_reply_of_a_cancelled_command_is_dropped(scene: Scene) -> None:
