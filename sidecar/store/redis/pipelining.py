@@ -12,6 +12,9 @@ that ended takes its parser, with whatever part of a reply it holds, with it.
 """
 
 import asyncio
+import contextlib
+import socket
+import struct
 from collections import deque
 from collections.abc import Callable
 from typing import Any, TypeAlias
@@ -36,6 +39,8 @@ Told: TypeAlias = Callable[[object], None]
 """Told what a command is answered with, or the exception that it fails with: one of those, or a bug's."""
 
 _PARTIAL = object()
+_AT_ONCE = struct.pack("ii", 1, 0)
+"""SO_LINGER: close without delivering what is still to be sent."""
 _parse_error: Callable[[str], Exception] = DefaultParser.parse_error
 _DEMOTED = (ReadOnlyError, MasterDownError)
 """What a server answers that is no primary, or none any more."""
@@ -141,8 +146,7 @@ class Pipeline(asyncio.Protocol):
         if self._timer is not None:
             self._timer.cancel()
         if self._writer is not None:
-            # Not `close`, which would wait until a server that does not read has taken everything.
-            self._transport.abort()
+            self._abort()
         unanswered, self._unanswered = self._unanswered, deque()
         self._unsent.clear()
         self._ended(self)
@@ -184,6 +188,17 @@ class Pipeline(asyncio.Protocol):
             self._flush()
 
     # Inside
+
+    def _abort(self) -> None:
+        """Close at once, and take back what has not reached the server.
+
+        Not `close`, which would wait until a server that does not read has taken everything. And `abort`
+        alone leaves to the kernel what was given to it: that goes on sending it for minutes, and a claim
+        whose time was over would be taken after the release that was to drop it, which went another way.
+        """
+        with contextlib.suppress(OSError):  # closed already
+            self._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
+        self._transport.abort()
 
     def _answer(self, reply: object) -> None:
         """The oldest command that was sent and has no reply yet has this one."""

@@ -74,7 +74,12 @@ class RecordingTransport:
 
     def __init__(self) -> None:
         self.writes: list[bytes] = []
+        self.socket = mock.Mock(spec=["setsockopt"])
         self.aborted = False
+
+    def get_extra_info(self, name: str) -> mock.Mock:
+        assert name == "socket"
+        return self.socket
 
     def write(self, data: bytes) -> None:
         assert not self.aborted
