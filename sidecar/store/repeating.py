@@ -28,8 +28,13 @@ from sidecar.store.port import Store, StoreError, StoreUnavailableError
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 2.0
 """Between tries that fail; it doubles from the first to the longest, for all writes together."""
 
-MAKE_SURE_AFTER_S = 1.0
-"""When a release that may have overtaken its claim is sent again, in seconds."""
+MAKE_SURE_AFTER_S = (1.0, 10.0)
+"""When a release that may have overtaken its claim is sent again, and then once more, in seconds after it was
+last answered: whatever stands between here and the store may keep the claim that long, and send it again."""
+
+MOST_OF_NOTHING = 16_384
+"""Releases of claims that were never answered: as many as a connection has commands under way. A store that
+stalls for one time-out under load makes thousands at once, and each that is dropped may lock its key."""
 
 SETTLE_OPERATION: dict[type[StoreEffect], str] = {
     Complete: "complete",
@@ -59,6 +64,8 @@ class _Write:
     lost_at: float
     give_up_at: float
     size: int
+    made: int = 0
+    """How often the store has answered it; what comes after the first time is told to nobody."""
     tries: int = 0
     refusal: str = "it was not tried"
 
@@ -75,9 +82,13 @@ class _Write:
 class RepeatedWrites:
     """The writes that still have to reach the store, one tried at a time.
 
-    When there are too many, the newest release of a claim that was never answered is dropped, for nothing was
-    executed under it and the more there are, the likelier the store was not even asked; where there is none,
-    the oldest write. When there are too many bytes, the oldest record is.
+    The release of a claim that was never answered is made more than once. The store may have answered it
+    before it received the claim: another connection, a packet sent again. Such a claim would stand with
+    nobody to execute it, then be held as unknown. The owner of a released claim never claims again, so a
+    later release finds that claim or nothing.
+
+    When there are too many such releases, the newest is dropped; of the other writes the oldest. When there
+    are too many bytes, the oldest record is.
 
     Args:
         store: Where they are to go; through a `Breaker` they pass, and the first that is answered closes it.
@@ -85,7 +96,8 @@ class RepeatedWrites:
         ended: Told how each write ended.
         clock: The time, in seconds; it must never run backwards.
         for_s: How long a write is repeated at most, in seconds; never longer than its claim's ttl.
-        most: The most writes that wait.
+        most: The most writes that wait, releases of claims that were never answered aside.
+        most_of_nothing: The most of those.
         most_bytes: The most bytes of records that wait.
         sleep: Waits for so many seconds of `clock`.
     """
@@ -99,6 +111,7 @@ class RepeatedWrites:
         *,
         for_s: float = 60.0,
         most: int = 1000,
+        most_of_nothing: int = MOST_OF_NOTHING,
         most_bytes: int = 2 * LARGEST_BODY_BYTES,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
@@ -108,14 +121,17 @@ class RepeatedWrites:
         self._clock = clock
         self._for_s = for_s
         self._most = most
+        self._most_of_nothing = most_of_nothing
         self._most_bytes = most_bytes
         self._sleep = sleep
         self._writes: dict[int, _Write] = {}  # by number: the oldest first
         self._due: list[tuple[float, int]] = []  # a heap of (when, number); numbers may have ended since
         self._last_number = 0
+        self._of_nothing = 0
         self._bytes = 0
         self._task: asyncio.Task[None] | None = None
-        self._drained = False
+        self._draining = False
+        self._closed = False
 
     def __len__(self) -> int:
         return len(self._writes)
@@ -125,47 +141,54 @@ class RepeatedWrites:
         self._add(effect, FIRST_PAUSE_S)
 
     def make_sure(self, effect: Release) -> None:
-        """Repeat, once and later, the release of a claim whose own answer was lost.
-
-        The store may have answered the release before it received the claim: another connection, a packet
-        sent again. Such a claim would stand with nobody to execute it, then be held as unknown. The owner of
-        a released claim never claims again, so a second release finds that claim or nothing.
-        """
-        self._add(effect, MAKE_SURE_AFTER_S)
+        """Make the release of a claim that was never answered again, although the store answered it."""
+        self._add(effect, MAKE_SURE_AFTER_S[0], made=1)
 
     async def drain(self, within_s: float) -> None:
-        """Wait until every write has ended, at most `within_s` seconds, then give up what remains."""
+        """Wait until every write has ended, at most `within_s` seconds, then give up what remains.
+
+        What was made, and was to be made again later, is made now and then left.
+        """
+        self._draining = True
         if self._task is not None:
+            now = self._clock()
+            self._due = [(now if self._is_made(number) else due, number) for due, number in self._due]
+            heapq.heapify(self._due)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(within_s):
                     await asyncio.shield(self._task)
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
-        self._drained = True
+        self._closed = True
         for write in list(self._writes.values()):
             self._give_up(write, "the sidecar stops")
 
-    def _add(self, effect: SettleEffect, after_s: float) -> None:
+    def _is_made(self, number: int) -> bool:
+        return number in self._writes and self._writes[number].made > 0
+
+    def _add(self, effect: SettleEffect, after_s: float, *, made: int = 0) -> None:
         now = self._clock()
         self._last_number += 1
         give_up_at = now + min(self._for_s, effect.claim.ttl_ms / 1000)
-        write = _Write(self._last_number, effect, now, give_up_at, _size(effect))
+        write = _Write(self._last_number, effect, now, give_up_at, _size(effect), made)
         self._writes[write.number] = write
         self._bytes += write.size
-        self._make_room()
-        if self._drained and write.number in self._writes:
+        self._of_nothing += write.of_nothing
+        self._make_room(write)
+        if self._closed and write.number in self._writes:
             self._give_up(write, "the sidecar stops")
         if write.number in self._writes:
             heapq.heappush(self._due, (now + after_s, write.number))
             if self._task is None or self._task.done():
                 self._task = asyncio.create_task(self._run())
 
-    def _make_room(self) -> None:
+    def _make_room(self, added: _Write) -> None:
         writes = self._writes.values()
-        if len(writes) > self._most:
-            oldest = next(iter(writes))
-            least = next((write for write in reversed(writes) if write.of_nothing), oldest)
-            self._give_up(least, "too many writes wait for the store")
+        if self._of_nothing > self._most_of_nothing:
+            self._give_up(added, "too many releases wait for the store")
+        if len(writes) - self._of_nothing > self._most:
+            oldest = next(write for write in writes if not write.of_nothing)
+            self._give_up(oldest, "too many writes wait for the store")
         while self._bytes > self._most_bytes:
             record = next(write for write in writes if write.size)
             self._give_up(record, "too many bytes of records wait for the store")
@@ -202,8 +225,16 @@ class RepeatedWrites:
         except StoreError as error:
             self._end(write, "error", self._clock() - began, error)
         else:
-            self._end(write, "held" if held else "lost", self._clock() - began, None)
+            self._answered(write, "held" if held else "lost", self._clock() - began)
         return True
+
+    def _answered(self, write: _Write, result: str, seconds: float) -> None:
+        if not write.of_nothing or write.made == len(MAKE_SURE_AFTER_S) or self._draining:
+            self._end(write, result, seconds, None)
+        elif write.number in self._writes:
+            self._tell(write, result, seconds, None)
+            heapq.heappush(self._due, (self._clock() + MAKE_SURE_AFTER_S[write.made], write.number))
+            write.made += 1
 
     def _give_up_late_ones(self) -> None:
         """Let go of what is past its time, before it is tried again: past it, a write may be wrong."""
@@ -219,6 +250,12 @@ class RepeatedWrites:
         if self._writes.pop(write.number, None) is None:  # dropped while it was under way
             return
         self._bytes -= write.size
+        self._of_nothing -= write.of_nothing
+        self._tell(write, result, seconds, error)
+
+    def _tell(self, write: _Write, result: str, seconds: float, error: StoreError | None) -> None:
+        if write.made:
+            return
         self._observe(write.operation, result, seconds, error)
         lost_for_s = self._clock() - write.lost_at
         self._on_end(

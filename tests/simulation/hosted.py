@@ -247,7 +247,7 @@ class Hosted:
     def _make_sure(self, effect: SettleEffect, heard: StoreEvent, pause_ms: int) -> None:
         """A write that ends an attempt is repeated until the store has answered it, as the process does it.
 
-        So is, once, the release of a claim that was never answered: it may have overtaken the claim.
+        So is, here once, the release of a claim that was never answered: it may have overtaken the claim.
         """
         if isinstance(heard, SettlingFailed):
             self._timeline.after(pause_ms, self._process.hand, self._repeat, effect, pause_ms)

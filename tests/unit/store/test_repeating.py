@@ -15,7 +15,7 @@ from sidecar.idempotency.record import Record
 from sidecar.store.memory import MemoryStore
 from sidecar.store.observing import RepeatEnd
 from sidecar.store.port import StoreCorruptError, StoreError, StoreUnavailableError
-from sidecar.store.repeating import RepeatedWrites, settle
+from sidecar.store.repeating import MOST_OF_NOTHING, RepeatedWrites, settle
 from tests.store.store_scenes import ask
 
 CLAIM = Claim("id", "owner", 1, 30_000, 3_600_000)
@@ -71,13 +71,16 @@ class Bench:
         self.store = RecoveringStore(self)
         self.repeats = self.repeating()
 
-    def repeating(self, *, most: int = 1000, most_bytes: int = 1_000_000) -> RepeatedWrites:
+    def repeating(
+        self, *, most: int = 1000, most_of_nothing: int = MOST_OF_NOTHING, most_bytes: int = 1_000_000
+    ) -> RepeatedWrites:
         return RepeatedWrites(
             self.store,
             lambda operation, result, _, error: self.observed.append((operation, result, error)),
             self.ended.append,
             lambda: self.now,
             most=most,
+            most_of_nothing=most_of_nothing,
             most_bytes=most_bytes,
             sleep=self.sleep,
         )
@@ -299,21 +302,39 @@ async def test_the_pieces_of_a_large_body_count_as_its_bytes(bench: Bench) -> No
     await bench.repeats.drain(0)
 
 
+def of_nothing(name: str) -> Release:
+    """The release of a claim that was never answered."""
+    return Release(replace(CLAIM, id=name, attempt=0))
+
+
 async def test_releases_of_claims_that_were_never_answered_push_nothing_else_out(bench: Bench) -> None:
-    bench.repeats = bench.repeating(most=3)
+    bench.repeats = bench.repeating(most=2, most_of_nothing=2)
     bench.store.back_at = 1.0
     bench.repeats.add(COMPLETE)
     for name in ("first", "second", "third", "fourth"):
-        bench.repeats.add(Release(replace(CLAIM, id=name, attempt=0)))
+        bench.repeats.add(of_nothing(name))
     assert [end.claim_id for end in bench.ended] == ["third", "fourth"]
+    assert "too many releases wait for the store" in str(bench.ended[0].error)
     bench.repeats.add(numbered(1))
-    assert [end.claim_id for end in bench.ended] == ["third", "fourth", "second"]
+    assert len(bench.ended) == 2
+    bench.repeats.add(numbered(2))
+    assert [end.claim_id for end in bench.ended] == ["third", "fourth", "id"]
     await bench.finish()
-    assert [(end.claim_id, end.result) for end in bench.ended[3:]] == [
-        ("id", "held"),
+    assert {(end.claim_id, end.result) for end in bench.ended[3:]} == {
         ("first", "held"),
+        ("second", "held"),
         ("id-1", "held"),
-    ]
+        ("id-2", "held"),
+    }
+
+
+async def test_as_many_wait_as_a_stall_of_the_store_may_leave(bench: Bench) -> None:
+    bench.store.back_at = 1.0
+    for number in range(MOST_OF_NOTHING):
+        bench.repeats.add(of_nothing(f"id-{number}"))
+    assert bench.ended == []
+    await bench.finish()
+    assert [end.result for end in bench.ended] == ["held"] * MOST_OF_NOTHING
 
 
 async def test_a_write_dropped_while_it_is_tried_ends_once(bench: Bench) -> None:
@@ -327,14 +348,46 @@ async def test_a_write_dropped_while_it_is_tried_ends_once(bench: Bench) -> None
 # A release that may have overtaken its claim
 
 
-async def test_a_release_sent_again_drops_a_claim_that_arrived_after_it(bench: Bench) -> None:
+@pytest.mark.parametrize("late_s", [0.5, 5.0])
+@pytest.mark.parametrize("out_s", [0.0, 3.0])
+async def test_a_release_made_again_drops_a_claim_that_arrived_after_it(
+    bench: Bench, late_s: float, out_s: float
+) -> None:
     lost = replace(CLAIM, attempt=0)
-    assert await bench.store.release(lost) is True
-    bench.repeats.make_sure(Release(lost))
+    if out_s:
+        bench.store.back_at = out_s
+        bench.repeats.add(Release(lost))
+        while not bench.ended:  # noqa: ASYNC110 - others do the work
+            await asyncio.sleep(0)
+    else:
+        assert await bench.store.release(lost) is True
+        bench.repeats.make_sure(Release(lost))
+    answered_at = bench.now
+    while bench.now < answered_at + late_s:  # noqa: ASYNC110 - as above
+        await asyncio.sleep(0)
     await bench.claim(lost)
     await bench.finish()
-    assert bench.now == pytest.approx(1.0)
+    assert bench.now == pytest.approx(answered_at + 11.0, abs=0.2)
     assert await ask(bench.store, replace(CLAIM, owner="b"), HOLD) == Claimed(2)
+
+
+async def test_a_release_that_is_made_again_is_told_of_once(bench: Bench) -> None:
+    bench.store.back_at = 1.0
+    bench.repeats.add(of_nothing("id"))
+    bench.repeats.make_sure(of_nothing("sure"))
+    await bench.finish()
+    assert bench.observed == [("release", "held", None)]
+    assert [(end.claim_id, end.result) for end in bench.ended] == [("id", "held")]
+    assert bench.ended[0].seconds < 2.0
+    made = [claim_id for claim_id, when in bench.store.tried if when >= 1.0]
+    assert sorted(made) == ["id"] * 3 + ["sure"] * 2
+
+
+async def test_only_a_release_of_a_claim_that_was_never_answered_is_made_again(bench: Bench) -> None:
+    for effect in (RELEASE, COMPLETE, MARK):
+        bench.repeats.add(effect)
+    await bench.finish()
+    assert len(bench.store.tried) == 3
 
 
 # The end of the sidecar
@@ -365,6 +418,16 @@ async def test_draining_gives_up_what_could_not_be_written_in_time(bench: Bench)
     assert bench.ended[2].operation == "mark_unknown"
     assert repeats._task is not None
     assert repeats._task.done()
+
+
+async def test_draining_does_not_wait_to_make_sure_but_does_so_at_once(bench: Bench) -> None:
+    bench.repeats.make_sure(of_nothing("id"))
+    await asyncio.sleep(0)
+    await bench.repeats.drain(30.0)
+    assert [claim_id for claim_id, _ in bench.store.tried] == ["id"]
+    assert bench.now < 0.2
+    assert len(bench.repeats) == 0
+    assert (bench.observed, bench.ended) == ([], [])
 
 
 async def test_draining_with_nothing_lost_returns_at_once(bench: Bench) -> None:
