@@ -33,6 +33,8 @@ class _Executing:
     attempt: int
     lease_until: int
     fingerprint: bytes | None
+    notes: bool
+    """It was claimed under RETRY: it notes its fingerprint before its request's last byte is forwarded."""
     taken_over: bool
 
 
@@ -42,6 +44,7 @@ class _Undecided:
     attempt: int
     reason: UnknownReason
     fingerprint: bytes | None
+    notes: bool
     taken_over: bool
 
 
@@ -101,11 +104,11 @@ class MemoryStore:
         now = self._now()
         match self._find(wanted, now):
             case None:
-                return self._take(wanted, 1, None, now)
+                return self._take(wanted, unknown, 1, None, now)
             case _Dropped(attempt=attempt):
-                return self._take(wanted, attempt + 1, None, now)
+                return self._take(wanted, unknown, attempt + 1, None, now)
             case _Executing(lease_until=lease_until) as held if lease_until > now:
-                return self._contend(wanted, held, now)
+                return self._contend(wanted, unknown, held, now)
             case used:
                 return self._revisit(wanted, used, unknown, now)
 
@@ -219,15 +222,22 @@ class MemoryStore:
         """What this claim's owner has in flight, put back where the store knows nothing of the id."""
         match self._find(claim, now):
             case None:
-                return _Executing(claim.owner, claim.attempt, now + claim.lease_ms, None, taken_over=False)
+                lease_until = now + claim.lease_ms
+                return _Executing(
+                    claim.owner, claim.attempt, lease_until, None, notes=False, taken_over=False
+                )
             case _Executing(owner=owner) as held if owner == claim.owner:
                 return held
         return None
 
-    def _contend(self, wanted: Claim, held: _Executing, now: int) -> Claimed | InFlight:
+    def _contend(
+        self, wanted: Claim, unknown: UnknownPolicy, held: _Executing, now: int
+    ) -> Claimed | InFlight:
         """The answer while a lease stands: its owner may ask again, anybody else has to wait."""
         if held.owner == wanted.owner:
-            return self._take(wanted, held.attempt, held.fingerprint, now, taken_over=held.taken_over)
+            return self._take(
+                wanted, unknown, held.attempt, held.fingerprint, now, taken_over=held.taken_over
+            )
         return InFlight(held.lease_until - now)
 
     def _revisit(self, wanted: Claim, used: _Used, unknown: UnknownPolicy, now: int) -> ClaimResult:
@@ -244,15 +254,24 @@ class MemoryStore:
                 earlier = _undecided(used, UnknownReason.LEASE_EXPIRED, used.fingerprint)
             case _Undecided():
                 earlier = used
-        if unknown is UnknownPolicy.HOLD:
+        comparable = earlier.fingerprint is not None or earlier.notes
+        if unknown is UnknownPolicy.HOLD or not comparable:
             return Unknown(earlier.attempt, earlier.reason)
-        return self._take(wanted, earlier.attempt + 1, earlier.fingerprint, now, taken_over=True)
+        return self._take(wanted, unknown, earlier.attempt + 1, earlier.fingerprint, now, taken_over=True)
 
-    def _take(
-        self, wanted: Claim, attempt: int, fingerprint: bytes | None, now: int, *, taken_over: bool = False
+    def _take(  # noqa: PLR0913 (what an entry in flight is made of)
+        self,
+        wanted: Claim,
+        unknown: UnknownPolicy,
+        attempt: int,
+        fingerprint: bytes | None,
+        now: int,
+        *,
+        taken_over: bool = False,
     ) -> Claimed:
-        lease_until = now + wanted.lease_ms
-        self._keep(wanted, _Executing(wanted.owner, attempt, lease_until, fingerprint, taken_over), now)
+        lease_until, notes = now + wanted.lease_ms, unknown is UnknownPolicy.RETRY
+        entry = _Executing(wanted.owner, attempt, lease_until, fingerprint, notes, taken_over)
+        self._keep(wanted, entry, now)
         return Claimed(attempt, fingerprint, taken_over, self._date(now + wanted.ttl_ms, now))
 
     def _date(self, moment: int, now: int) -> int:
@@ -273,4 +292,4 @@ class MemoryStore:
 
 
 def _undecided(held: _Executing, reason: UnknownReason, fingerprint: bytes | None) -> _Undecided:
-    return _Undecided(held.owner, held.attempt, reason, fingerprint, held.taken_over)
+    return _Undecided(held.owner, held.attempt, reason, fingerprint, held.notes, held.taken_over)

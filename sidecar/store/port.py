@@ -51,7 +51,9 @@ class Store(Protocol):
         * recorded: `Recorded`.
         * unknown, or in flight with its lease run out: `Unknown` under HOLD; under RETRY
           `Claimed(attempt + 1, fingerprint, taken_over=True)`, keeping the earlier fingerprint. A takeover
-          stays one: whoever claims a repeated or a later attempt is told so, until a record stands.
+          stays one: whoever claims a repeated or a later attempt is told so, until a record stands. Where no
+          fingerprint stands, that says something only of an attempt claimed under RETRY, whose owner notes it
+          before the request's last byte is forwarded; any other is `Unknown` under RETRY, too.
         * recorded or unknown, but its `ttl_ms` over and its tombstone standing: `Expired`.
         """
         ...

@@ -65,7 +65,7 @@ class ReadsThenWrites(MemoryStore):
         seen = self._find(wanted, self._now())
         await _Suspension()
         if seen is None:
-            return self._take(wanted, 1, None, self._now())
+            return self._take(wanted, unknown, 1, None, self._now())
         return await super().claim(wanted, unknown)
 
 
@@ -76,7 +76,7 @@ class IgnoresTheLease(MemoryStore):
         now = self._now()
         held = self._find(wanted, now)
         if isinstance(held, memory._Executing) and held.owner != wanted.owner:
-            return self._take(wanted, held.attempt + 1, held.fingerprint, now, taken_over=True)
+            return self._take(wanted, unknown, held.attempt + 1, held.fingerprint, now, taken_over=True)
         return await super().claim(wanted, unknown)
 
 
@@ -86,7 +86,7 @@ class ForgetsTheAttempt(MemoryStore):
     async def claim(self, wanted: Claim, unknown: UnknownPolicy) -> ClaimResult:
         now = self._now()
         if isinstance(self._find(wanted, now), memory._Dropped):
-            return self._take(wanted, 1, None, now)
+            return self._take(wanted, unknown, 1, None, now)
         return await super().claim(wanted, unknown)
 
 
@@ -119,7 +119,14 @@ class LetsTakeoversBeReleased(MemoryStore):
     """`release` of an attempt that took over is done, not refused."""
 
     def _take(
-        self, wanted: Claim, attempt: int, fingerprint: bytes | None, now: int, *, taken_over: bool = False
+        self,
+        wanted: Claim,
+        unknown: UnknownPolicy,
+        attempt: int,
+        fingerprint: bytes | None,
+        now: int,
+        *,
+        taken_over: bool = False,
     ) -> Claimed:
-        super()._take(wanted, attempt, fingerprint, now)
+        super()._take(wanted, unknown, attempt, fingerprint, now)
         return Claimed(attempt, fingerprint, taken_over)

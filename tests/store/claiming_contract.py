@@ -132,7 +132,7 @@ class ClaimingContract:
         assert sum(isinstance(result, InFlight) for result in results) == 63
 
     async def test_of_64_simultaneous_takeovers_exactly_one_wins(self, store: Store) -> None:
-        await store.mark_unknown(await take(store, wanted("a")), UnknownReason.ENVOY_REPLY, None)
+        await store.mark_unknown(await take(store, wanted("a"), RETRY), UnknownReason.ENVOY_REPLY, None)
         owners = [f"owner-{number}" for number in range(64)]
         results = await asyncio.gather(*(ask(store, wanted(owner), RETRY) for owner in owners))
         assert [result for result in results if isinstance(result, Claimed)] == [Claimed(2, taken_over=True)]
@@ -158,6 +158,43 @@ class ClaimingContract:
     ) -> None:
         await take_lapsed(store, clock, "a")
         assert await ask(store, wanted("a"), RETRY) == Claimed(2, None, taken_over=True)
+
+    # a claim that takes over an attempt of which no fingerprint stands
+
+    async def test_an_attempt_that_would_have_noted_its_fingerprint_is_taken_over_by_anybody(
+        self, store: Store, clock: Clock
+    ) -> None:
+        first = await take_lapsed(store, clock, "a", RETRY)
+        assert await store.renew(first) is True
+        await store.mark_unknown(first, UnknownReason.ENVOY_REPLY, None)
+        assert await ask(store, wanted("b"), RETRY) == Claimed(2, None, taken_over=True)
+
+    async def test_an_attempt_claimed_under_hold_is_held_though_the_policy_is_retry_now(
+        self, store: Store, clock: Clock
+    ) -> None:
+        first = await take_lapsed(store, clock, "a", HOLD)
+        assert await store.claim(wanted("b"), RETRY) == Unknown(1, UnknownReason.LEASE_EXPIRED)
+        await store.mark_unknown(first, UnknownReason.ENVOY_REPLY, None)
+        assert await store.claim(wanted("b"), RETRY) == Unknown(1, UnknownReason.ENVOY_REPLY)
+
+    @pytest.mark.parametrize("noted", [True, False], ids=["noted", "marked"])
+    async def test_an_attempt_claimed_under_hold_is_taken_over_once_its_fingerprint_stands(
+        self, store: Store, clock: Clock, noted: bool
+    ) -> None:
+        first = await take_lapsed(store, clock, "a", HOLD)
+        if noted:
+            await store.note_fingerprint(first, FINGERPRINT)
+        else:
+            await store.mark_unknown(first, UnknownReason.ENVOY_REPLY, FINGERPRINT)
+        assert await ask(store, wanted("b"), RETRY) == Claimed(2, FINGERPRINT, taken_over=True)
+
+    async def test_an_attempt_that_was_put_back_without_its_fingerprint_is_held(
+        self, store: Store, clock: Clock
+    ) -> None:
+        put_back = replace(wanted("a", lease_ms=SHORT), attempt=1)
+        assert await store.renew(put_back) is True
+        await clock.advance(SHORT + 1)
+        assert await store.claim(wanted("b"), RETRY) == Unknown(1, UnknownReason.LEASE_EXPIRED)
 
     # a claim past the ttl
 

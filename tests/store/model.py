@@ -48,6 +48,7 @@ class Known:
     gone_at: int = 0
     taken_over: bool = False
     fingerprint: bytes | None = None
+    notes: bool = False
     reason: UnknownReason = UnknownReason.LEASE_EXPIRED
     record: Record | None = None
 
@@ -92,8 +93,10 @@ class Model:
         if known.record is not None:
             return Recorded(known.record)
         in_doubt = known.state == "unknown" or (known.state == "in_flight" and lease_left_ms <= 0)
-        if in_doubt and policy is UnknownPolicy.HOLD:
+        comparable = known.notes or known.fingerprint is not None
+        if in_doubt and (policy is UnknownPolicy.HOLD or not comparable):
             return Unknown(known.attempt, known.reason)
+        known.notes = policy is UnknownPolicy.RETRY
         known.attempt += 0 if lease_left_ms > 0 else 1
         known.taken_over = known.taken_over or in_doubt
         known.state, known.owner, known.reason = "in_flight", wanted.owner, UnknownReason.LEASE_EXPIRED

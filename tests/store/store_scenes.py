@@ -101,9 +101,9 @@ async def whole(store: Store, result: ClaimResult) -> Record:
     return replace(result.record, body=HeldBody(tuple(pieces)))
 
 
-async def take_lapsed(store: Store, clock: Clock, owner: str) -> Claim:
+async def take_lapsed(store: Store, clock: Clock, owner: str, policy: UnknownPolicy = RETRY) -> Claim:
     """Claim an id and let the lease run out."""
-    claim = await take(store, wanted(owner, lease_ms=SHORT))
+    claim = await take(store, wanted(owner, lease_ms=SHORT), policy)
     await clock.advance(SHORT + 1)
     return claim
 

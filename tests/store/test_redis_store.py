@@ -91,9 +91,9 @@ async def test_each_state_keeps_only_its_own_fields(store: RedisStore) -> None:
     await store.mark_unknown(claim, UnknownReason.ENVOY_REPLY, FINGERPRINT)
     assert set(await fields(store)) == used | {b"reason", b"fingerprint"}
     claim = await take(store, wanted("c"), RETRY)
-    assert set(await fields(store)) == used | {b"lease_until", b"fingerprint", b"taken_over"}
+    assert set(await fields(store)) == used | {b"lease_until", b"fingerprint", b"notes", b"taken_over"}
     await store.mark_unknown(claim, UnknownReason.ENVOY_REPLY, None)
-    assert set(await fields(store)) == used | {b"reason", b"fingerprint", b"taken_over"}
+    assert set(await fields(store)) == used | {b"reason", b"fingerprint", b"notes", b"taken_over"}
     await store.complete(claim, RECORD)
     assert set(await fields(store)) == used | {b"record"}
 

@@ -10,8 +10,9 @@
 -- A claim repeated by the same owner (its answer was lost on the way) finds itself and gets the same
 -- answer, so a time-out never costs the key. A takeover writes a new owner token: from that moment every
 -- write of the earlier owner fails, however late it arrives. Without `retry` a lapsed lease changes
--- nothing here: the earlier owner may be slow rather than gone, and may still complete. The first claim
--- after the ttl drops the record's bytes, which nobody is given any more; the state stays, so every write
+-- nothing here: the earlier owner may be slow rather than gone, and may still complete. Nor with `retry`
+-- where nothing is there to compare with and the earlier attempt did not say that it would note it in time:
+-- it was claimed under another policy, or put back after it was lost. The first claim after the ttl drops the record's bytes, which nobody is given any more; the state stays, so every write
 -- still answers as it did before.
 
 local owner, lease_ms, ttl_ms, tombstone_ms, policy = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
@@ -23,6 +24,7 @@ local function take(attempt, fingerprint, taken_over)
     expires = ends(ttl_ms),
     fingerprint = fingerprint,
     taken_over = taken_over,
+    notes = policy == 'retry' or nil,
   }
   enter('in_flight', owner, attempt, fields, '', ttl_ms, tombstone_ms)
   return { 'claimed', attempt, fingerprint or false, taken_over and 1 or 0, fields.expires }
@@ -62,7 +64,7 @@ if entry.state == 'recorded' then
   return { 'recorded', value, record_at, entry.expires }
 end
 
-if policy == 'retry' then
+if policy == 'retry' and (entry.fingerprint or entry.notes) then
   return take(entry.attempt + 1, entry.fingerprint, true)
 end
 return { 'unknown', entry.attempt, entry.state == 'in_flight' and 'lease-expired' or entry.reason }

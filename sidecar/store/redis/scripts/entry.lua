@@ -8,6 +8,8 @@
 --   expires      when its ttl ends, in milliseconds of server time; not for released, which is gone by then
 --   lease_until  in_flight only: when the lease runs out, in milliseconds of server time
 --   fingerprint  in_flight and unknown, where it was noted
+--   notes        in_flight and unknown: true where the attempt notes its fingerprint before its request's last byte
+--                is forwarded (it was claimed under `retry`); only then does its absence tell that none was
 --   taken_over   in_flight and unknown: true from the first takeover on, since an earlier attempt may have executed
 --   reason       unknown only
 --

@@ -28,6 +28,7 @@ local fields = {
   reason = reason,
   expires = ends(ttl_ms),
   fingerprint = fingerprint,
+  notes = entry.notes,
   taken_over = entry.taken_over,
 }
 enter('unknown', owner, attempt, fields, '', ttl_ms, tombstone_ms)
