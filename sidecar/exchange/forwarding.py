@@ -137,8 +137,9 @@ class Forwarding(Responding):
         """Nothing was sent whole, and nothing will be: refuse, and let the id go behind the client's back."""
         reply, counted = self._refuse(problem)
         drop = self._drop(NEVER_FORWARDED)
+        has_begun = self._let_go_held()  # none of which goes
         # One that began to stream by was counted when it began.
-        return (reply, drop) if self._held else (reply, counted, drop)
+        return (reply, drop) if has_begun else (reply, counted, drop)
 
     # --- As it streams by
 

@@ -29,6 +29,7 @@ from sidecar.exchange.events import (
     Executed,
     InFlight,
     Noted,
+    NotingFailed,
     OwnerGone,
     PieceFetched,
     RequestBody,
@@ -348,6 +349,16 @@ def test_messages_that_follow_one_being_noted_fill_an_exchange(tell: Teller) -> 
 
     assert (story.state(), story.exchange.is_full) == (State.NOTING, True)
     assert not story.after(Noted(held=True)).exchange.is_full
+
+
+def test_an_exchange_that_is_refused_lets_go_of_what_it_holds_and_is_full_no_more(tell: Teller) -> None:
+    for refusal in (NotingFailed(), Noted(held=False)):
+        call = duplex(GRPC_WITH_KEY)
+        story = tell(RETRYING).after(call, RequestBody(framed(b"m"), end_of_stream=False), CLAIMED)
+        story.after(RequestBody(framed(b"x" * HELD_BYTES), end_of_stream=False))
+        assert story.exchange.is_full
+
+        assert not story.after(refusal).exchange.is_full
 
 
 def test_an_exchange_whose_body_only_passes_is_never_full(tell: Teller) -> None:
