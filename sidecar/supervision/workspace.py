@@ -23,9 +23,9 @@ async def workspace() -> AsyncIterator[Path]:
     directory = _create()
     try:
         sweeping = await _start_sweeper(directory)
-    except OSError as error:
+    except BaseException:  # being cancelled (a signal during the start) ends the sweeper before it sweeps
         shutil.rmtree(directory, ignore_errors=True)
-        raise StartupError(f"cannot start {sys.executable}: {error.strerror}") from error
+        raise
     try:
         yield directory
     finally:
@@ -45,15 +45,18 @@ def _create() -> Path:
 
 
 async def _start_sweeper(directory: Path) -> asyncio.subprocess.Process:
-    return await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-I",
-        "-S",
-        sweeper.__file__,
-        str(directory),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.DEVNULL,
-        cwd="/",
-        start_new_session=True,  # the terminal's Ctrl-C is not for it
-    )
+    try:
+        return await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-I",
+            "-S",
+            sweeper.__file__,
+            str(directory),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.DEVNULL,
+            cwd="/",
+            start_new_session=True,  # the terminal's Ctrl-C is not for it
+        )
+    except OSError as error:
+        raise StartupError(f"cannot start {sys.executable}: {error.strerror}") from error

@@ -30,6 +30,42 @@ async def test_it_is_gone_after_an_error_too() -> None:
     assert not directory.exists()
 
 
+def left_in(directory: Path) -> list[Path]:
+    return list(directory.iterdir())
+
+
+@pytest.mark.parametrize("steps", range(9))
+async def test_it_is_gone_however_early_its_owner_is_cancelled(
+    steps: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr("sidecar.supervision.workspace._LONGEST_ROOT", len(bytes(tmp_path)))
+
+    async def work() -> None:
+        async with workspace():
+            await asyncio.sleep(60)
+
+    working = asyncio.create_task(work())
+    for _ in range(steps):
+        await asyncio.sleep(0)
+    working.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await working
+    assert left_in(tmp_path) == []
+
+
+async def test_where_nothing_can_be_started_it_says_so_and_is_gone(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr("sidecar.supervision.workspace._LONGEST_ROOT", len(bytes(tmp_path)))
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    with pytest.raises(StartupError, match="cannot start /nowhere/python: No such file or directory"):
+        async with workspace():
+            pytest.fail("nobody would remove it")
+    assert left_in(tmp_path) == []
+
+
 async def test_its_path_leaves_room_for_the_names_of_sockets(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
