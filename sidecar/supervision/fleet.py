@@ -78,7 +78,7 @@ class _Fleet:
         members = [Member(child, ready(admin)) for child, admin in zip(self._children, admins, strict=True)]
         tasks: list[asyncio.Task[None]] = [asyncio.create_task(self._rolling.answer(members))]
         if self._config is not None:
-            tasks.append(asyncio.create_task(follow(self._config, self._allow_drain)))
+            tasks.append(asyncio.create_task(follow(self._config, self._allow_drain, self._supervisor.say)))
         try:
             await self._supervisor.watch()
         finally:

@@ -122,7 +122,7 @@ class Stack:
         """Wait for as long as all goes well.
 
         Raises:
-            SupervisionError: a process died too often, or could not be started again.
+            SupervisionError: a process died too often.
         """
         await self._supervisor.watch()
 
@@ -155,16 +155,22 @@ class Stack:
 
     def _follow(self, config: WatchedConfig, workers: Mapping[Address, Child], files: EnvoyFiles) -> None:
         """See to it, until the stack stops, that Envoy and the limits of workers follow the policies."""
+        reloaded: Settings | None = None
 
         async def take_up(loaded: Settings) -> None:
-            """The workers first: a request that Envoy sends must find the policy that wants it."""
+            """The workers first: a request that Envoy sends must find the policy that wants it.
+
+            They are not asked again where it is only Envoy that has yet to follow.
+            """
+            nonlocal reloaded
             allow_drain(self._workers, loaded)
-            if not await reload_first(workers):
+            if loaded != reloaded and not await reload_first(workers):
                 self._supervisor.say("a worker has not reloaded its policies yet; Envoy follows all the same")
+            reloaded = loaded
             if await asyncio.to_thread(files.follow, loaded.policies):
                 self._supervisor.say("new policies: Envoy takes its new listeners")
 
-        following = asyncio.create_task(follow(config, take_up))
+        following = asyncio.create_task(follow(config, take_up, self._supervisor.say))
         self._cleanup.callback(following.cancel)
 
     def _config_file(self, directory: Path) -> Path | None:

@@ -2,8 +2,10 @@
 
 import asyncio
 import contextlib
+import errno
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from sidecar.supervision.envoy_files import EnvoyFiles
 from sidecar.supervision.following import allow_drain, follow, reload_first
 from sidecar.supervision.ports import Address
 from sidecar.supervision.process import Child, ChildSpec
+from sidecar.supervision.stack import Stack, StackOptions
 from tests.stack.children import WAITS, eventually, python
 
 
@@ -34,7 +37,7 @@ async def test_what_can_be_used_is_acted_on_and_what_cannot_is_left_to_the_worke
     async def next_text(_asked: asyncio.Event, _seconds: float) -> bool:
         text = next(texts, None)
         if text is None:
-            raise EOFError
+            raise asyncio.CancelledError
         file.write_text(text)
         return True
 
@@ -42,9 +45,87 @@ async def test_what_can_be_used_is_acted_on_and_what_cannot_is_left_to_the_worke
         acted.extend(policy.name for policy in loaded.policies.policies)
 
     file.write_text("{}")
-    with pytest.raises(EOFError):
-        await follow(WatchedConfig(file, {}, wait=next_text), act)
+    with pytest.raises(asyncio.CancelledError):
+        await follow(WatchedConfig(file, {}, wait=next_text), act, pytest.fail)
     assert acted == ["one", "two"]
+
+
+FULL = OSError(errno.ENOSPC, "No space left on device")
+
+
+@dataclass
+class Followed:
+    """A file whose only policy is of each name in turn, and whoever acts on that, but for some failures."""
+
+    config: WatchedConfig
+    names: list[str]
+    failures: list[Exception | None] = field(default_factory=list)
+    """What comes of each attempt; None, as after the last of them: it goes well."""
+    acted: list[str] = field(default_factory=list)
+    said: list[str] = field(default_factory=list)
+
+    async def act(self, loaded: Settings) -> None:
+        if self.failures and (failure := self.failures.pop(0)) is not None:
+            raise failure
+        self.acted.extend(policy.name for policy in loaded.policies.policies)
+
+    async def until_all_is_read(self) -> None:
+        with pytest.raises(asyncio.CancelledError):
+            await follow(self.config, self.act, self.said.append)
+
+
+@pytest.fixture
+def followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Followed:
+    monkeypatch.setattr("sidecar.supervision.following._TRIES_AGAIN_AFTER_S", 0)
+    file, names = tmp_path / "sidecar.yaml", ["one", "two"]
+
+    async def asked_or_changed(asked: asyncio.Event, _seconds: float) -> bool:
+        if not asked.is_set():
+            if not names:
+                raise asyncio.CancelledError
+            file.write_text(f"policies: [{{name: {names.pop(0)}}}]")
+        return True
+
+    file.write_text("{}")
+    return Followed(WatchedConfig(file, {}, wait=asked_or_changed), names)
+
+
+@pytest.mark.parametrize(
+    ("failure", "why"), [(FULL, "No space left on device"), (KeyError("a bug"), "KeyError('a bug')")]
+)
+async def test_what_could_not_be_taken_up_is_told_once_and_tried_until_it_is(
+    followed: Followed, failure: Exception, why: str
+) -> None:
+    followed.failures += [failure] * 3
+    await followed.until_all_is_read()
+    assert followed.acted == ["one", "two"]
+    assert followed.said == [f"new policies could not be taken up ({why}); trying again until they are"]
+
+
+async def test_a_failure_of_another_kind_or_of_another_time_is_told_as_well(followed: Followed) -> None:
+    denied = PermissionError(errno.EACCES, "Permission denied")
+    followed.failures += [FULL, denied, denied, None, denied]
+    await followed.until_all_is_read()
+    assert [line.partition("(")[2].partition(")")[0] for line in followed.said] == [
+        "No space left on device",
+        "Permission denied",
+        "Permission denied",
+    ]
+    assert followed.acted == ["one", "two"]
+
+
+async def test_a_failure_to_look_is_not_the_end_either(followed: Followed) -> None:
+    wait, failures = followed.config._wait, [FULL]
+
+    async def fails_once(asked: asyncio.Event, seconds: float) -> bool:
+        if failures:
+            raise failures.pop()
+        return await wait(asked, seconds)
+
+    followed.config._wait = fails_once
+    await followed.until_all_is_read()
+    assert followed.acted[-2:] == ["one", "two"]
+    assert len(followed.said) == 1
 
 
 DETACHED = {
@@ -168,3 +249,37 @@ def test_the_first_detached_policy_brings_the_origin_listener(tmp_path: Path) ->
     made.write()
     assert made.follow(Policies((Policy("slow", execution=Execution.DETACHED),)))
     assert [listener["name"] for listener in listeners(tmp_path)] == ["ingress", "idempotency_origin"]
+
+
+class FullOnce(EnvoyFiles):
+    """On a disk that is full when they are to follow for the first time."""
+
+    full = True
+
+    def follow(self, policies: Policies) -> bool:
+        if self.full:
+            self.full = False
+            raise FULL
+        return super().follow(policies)
+
+
+async def test_envoy_follows_once_there_is_room_and_the_workers_are_not_asked_again(
+    followed: Followed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Mapping[Address, Child]] = []
+
+    async def reload(workers: Mapping[Address, Child]) -> bool:
+        asked.append(workers)
+        return True
+
+    monkeypatch.setattr("sidecar.supervision.stack.reload_first", reload)
+    followed.names.remove("two")
+    stack = Stack(StackOptions("http://u:1", sink=lambda _, line: followed.said.append(line)))
+    stack._follow(followed.config, {}, FullOnce(tmp_path, files(tmp_path)._inputs))
+    await eventually(lambda: len(followed.said) == 2)
+    await stack._cleanup.aclose()
+    assert followed.said == [
+        "new policies could not be taken up (No space left on device); trying again until they are",
+        "new policies: Envoy takes its new listeners",
+    ]
+    assert len(asked) == 1
