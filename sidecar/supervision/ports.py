@@ -1,9 +1,11 @@
 """Addresses to listen on: parsing, free ports, and finding out before anything starts that one is taken."""
 
+import contextlib
 import errno
 import ipaddress
 import random
 import socket
+from collections import deque
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
@@ -18,6 +20,8 @@ _LOWEST = 15_000
 """Of the ports that are chosen: below are those that many servers have by custom."""
 _EPHEMERAL = Path("/proc/sys/net/ipv4/ip_local_port_range")
 _USUAL_FIRST_EPHEMERAL = 32_768
+_spoken_for: deque[int] = deque(maxlen=1024)
+"""Ports that this process has resolved, whose servers may be yet to listen; no more than the latest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +68,12 @@ def resolve(address: Address, option: str, *, count: int = 1) -> Address:
     Raises:
         StartupError: a port is taken, or this machine cannot listen there.
     """
-    if address.port == 0:
-        return _free(address, option, count)
+    found = _free(address, option, count) if address.port == 0 else _checked(address, option, count)
+    _spoken_for.extend(range(found.port, found.port + count))
+    return found
+
+
+def _checked(address: Address, option: str, count: int) -> Address:
     for offset in range(count):
         _claim(replace(address, port=address.port + offset), option).close()
     return address
@@ -76,17 +84,16 @@ def _free(address: Address, option: str, count: int) -> Address:
 
     A port out of the range from which outgoing connections are numbered may be given to one of them before
     the server listens, or between its end and its restart, and for as long as that connection lives. A
-    connection to such a port may even meet itself while nobody listens.
+    connection to such a port may even meet itself while nobody listens. Nor is it one that this process has
+    resolved before, for another server that is yet to listen, or may be away.
     """
     _claim(address, option).close()  # whatever is wrong with the host is said here
     for _ in range(_TRIES):
-        found = replace(address, port=_candidate(address, option, count))
-        try:
-            for offset in range(count):
-                _claim(replace(found, port=found.port + offset), option).close()
-        except StartupError:
+        first = _candidate(address, option, count)
+        if not set(_spoken_for).isdisjoint(range(first, first + count)):
             continue
-        return found
+        with contextlib.suppress(StartupError):
+            return _checked(replace(address, port=first), option, count)
     raise StartupError(f"{option}: no {count} free ports in a row on {address.host}")
 
 

@@ -18,7 +18,6 @@ import httpx
 
 from tests.envoys.results import Pairing
 from tests.stack.children import descendants
-from tests.stack.ports import lasting_port
 from tests.stack.up import Up, running_up
 from tests.stack.upstream import Answer, Upstream, running_upstream
 
@@ -240,11 +239,7 @@ def running_envoy_stack(
     program: Path, pairing: Pairing, store: str, directory: Path, *, more: str = ""
 ) -> Iterator[EnvoyStack]:
     """Run it while the context lasts; `more` is the text of policies beside the usual ones."""
-    options = (
-        *("--store", store, "--workers", str(WORKERS), "--envoy", str(program)),
-        # Of the lasting kind, for Envoy and a worker leave their ports and come back to them.
-        *("--listen", f"127.0.0.1:{lasting_port()}", "--admin", f"127.0.0.1:{lasting_port()}"),
-    )
+    options = ("--store", store, "--workers", str(WORKERS), "--envoy", str(program))
     config = _CONFIG.format(transport=pairing.transport, more=more)
     with (
         running_upstream() as upstream,

@@ -2,6 +2,7 @@
 
 import contextlib
 import socket
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,11 @@ import pytest
 from sidecar.supervision import ports
 from sidecar.supervision.errors import StartupError
 from sidecar.supervision.ports import Address, resolve
+
+
+@pytest.fixture(autouse=True)
+def _nothing_resolved_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ports, "_spoken_for", deque(maxlen=100))
 
 
 @pytest.fixture
@@ -88,8 +94,46 @@ def test_a_free_port_is_none_that_an_outgoing_connection_may_be_given_meanwhile(
     ephemeral = tmp_path / "ip_local_port_range"
     ephemeral.write_text(f"{first}\t60999\n")
     monkeypatch.setattr(ports, "_EPHEMERAL", ephemeral)
+    monkeypatch.setattr(ports, "_spoken_for", deque(maxlen=0))  # these are many, of a few
     found = {resolve(Address("127.0.0.1", 0), "--admin", count=count).port for _ in range(20)}
     assert max(found) + count <= first
+
+
+@pytest.fixture
+def room_for_five(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> range:
+    """The only ports to choose from."""
+    room = range(15_000, 15_005)
+    ephemeral = tmp_path / "ip_local_port_range"
+    ephemeral.write_text(f"{room.stop}\t60999\n")
+    monkeypatch.setattr(ports, "_EPHEMERAL", ephemeral)
+    monkeypatch.setattr(ports, "_TRIES", 1000)  # each is found
+    return room
+
+
+def test_a_port_is_not_chosen_twice_though_nobody_listens_yet(room_for_five: range) -> None:
+    found = [resolve(Address("127.0.0.1", 0), "--listen").port for _ in room_for_five]
+    assert sorted(found) == list(room_for_five)
+    with pytest.raises(StartupError, match=r"--listen: no 1 free ports in a row on 127\.0\.0\.1"):
+        resolve(Address("127.0.0.1", 0), "--listen")
+
+
+def test_nor_is_one_that_was_asked_for(room_for_five: range) -> None:
+    asked = resolve(Address("127.0.0.1", 15_002), "--listen")
+    assert resolve(asked, "--listen") == asked, "who asks for it again, gets it"
+    for _ in range(len(room_for_five) - 1):
+        assert resolve(Address("127.0.0.1", 0), "--admin") != asked
+
+
+def test_nor_one_of_the_ports_in_a_row_above_another(room_for_five: range) -> None:
+    resolve(Address("127.0.0.1", 15_001), "--admin", count=2)
+    first = resolve(Address("127.0.0.1", 0), "--admin", count=2)
+    assert (first.port, room_for_five.stop) == (15_003, 15_005)
+
+
+def test_those_of_long_ago_are_forgotten(room_for_five: range, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ports, "_spoken_for", deque(maxlen=len(room_for_five) - 1))
+    found = [resolve(Address("127.0.0.1", 0), "--listen").port for _ in range(2 * len(room_for_five))]
+    assert found[: len(room_for_five)] == found[len(room_for_five) :]
 
 
 def test_where_outgoing_connections_leave_no_room_the_system_chooses(
