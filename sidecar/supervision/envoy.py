@@ -5,6 +5,7 @@ import importlib
 import os
 import re
 import shutil
+import signal
 from functools import partial
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from sidecar.supervision.errors import StartupError
 from sidecar.supervision.ports import Address
 from sidecar.supervision.probes import accepts, all_of, drain_envoy, envoy_live
 from sidecar.supervision.process import ChildSpec
+from sidecar.supervision.program import run_program
 
 _ALLOWED = f"{EnvoyVersion.SUPPORTED[0]} to {NEWEST}"
 _VERSION = re.compile(r"version: [^/]*/(?P<major>\d+)\.(?P<minor>\d+)\.")
@@ -76,22 +78,20 @@ async def version_of(program: Path) -> EnvoyVersion:
 
 async def _said(program: Path, option: str) -> str:
     """What the program prints; nothing where it cannot be run, or does not come to an end."""
-    pipe, nothing = asyncio.subprocess.PIPE, asyncio.subprocess.DEVNULL
+    lines: list[str] = []
     try:
-        asked = await asyncio.create_subprocess_exec(
-            str(program), option, stdin=nothing, stdout=pipe, stderr=nothing
-        )
+        asked = await run_program((str(program), option), take=lines.append)
     except OSError:
         return ""
     try:
         async with asyncio.timeout(_TELLS_WITHIN_S):
-            return (await asked.communicate())[0].decode(errors="replace")
+            await asked.ended()
     except TimeoutError:
         return ""
     finally:
-        if asked.returncode is None:
-            asked.kill()
-            await asked.wait()
+        asked.send_all(signal.SIGKILL)
+        await asked.ended()
+    return "\n".join(lines)
 
 
 def envoy_spec(program: Path, bootstrap: Path, admin: Path, listen: Address) -> ChildSpec:

@@ -13,7 +13,7 @@ from typing import Any
 
 from sidecar.supervision import launcher
 from sidecar.supervision.errors import GaveUpError, StartupError
-from sidecar.supervision.logs import forward
+from sidecar.supervision.program import RunningProgram, run_program
 from sidecar.supervision.restart import DeathRecord, RestartPolicy
 
 Probe = Callable[[], Awaitable[str | None]]
@@ -21,7 +21,6 @@ Probe = Callable[[], Awaitable[str | None]]
 
 _PROBE_PAUSE_S = 0.05
 _LAST_WORDS = 20
-_LAST_WORDS_WAIT_S = 1.0
 
 
 async def always_ready() -> str | None:
@@ -70,8 +69,7 @@ class Child:
         self.stop_within_s = spec.stop_within_s
         self._take = take
         self._say = say
-        self._process: asyncio.subprocess.Process | None = None
-        self._reading: asyncio.Task[None] | None = None
+        self._program: RunningProgram | None = None
         self._last_lines: deque[str] = deque(maxlen=_LAST_WORDS)
         self._deaths = DeathRecord(spec.restarts)
         self._spawning = asyncio.Lock()
@@ -82,13 +80,12 @@ class Child:
     @property
     def pid(self) -> int | None:
         """Of the process that runs now; None while there is none."""
-        return self._process.pid if self._process and self._process.returncode is None else None
+        return self._program.pid if self._program and self._program.runs else None
 
     def signal(self, number: signal.Signals) -> None:
         """Send it a signal, if it runs; to itself alone, not to what it started."""
-        if self._process is not None and self._process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                self._process.send_signal(number)
+        if self._program is not None:
+            self._program.send(number)
 
     def may_take(self, stop_within_s: float) -> None:
         """Raise how long its end may take, in seconds; never lower it: what began before may be under way."""
@@ -114,9 +111,10 @@ class Child:
             if self._stopping.is_set():
                 return
             if not self._ended_by_restart:
-                await self._pause_after(ending)
+                last = f"with {ending}: {self.spec.explain(list(self._last_lines))}"
+                await self._pause_after(f"died ({ending})", last)
             self._ended_by_restart = False
-            await self._spawn()
+            await self._spawn_again()
             await self._say_when_back()
 
     async def restart(self, ready: Probe) -> None:
@@ -125,14 +123,14 @@ class Child:
         Raises:
             StartupError: the new one is not ready in time; supervision goes on with it as with any other.
         """
-        before = self._process
-        if before is not None and before.returncode is None:
+        before = self._program
+        if before is not None and before.runs:
             self._ended_by_restart = True
             await self._end(before)
         clock = asyncio.get_running_loop().time
         deadline = clock() + self.spec.start_within_s
         reason: str | None = "it does not run"
-        while self._process is before or (reason := await ready()) is not None:
+        while self._program is before or (reason := await ready()) is not None:
             if self._stopping.is_set():
                 return
             if clock() > deadline:
@@ -143,18 +141,17 @@ class Child:
         """End it: the drain, SIGTERM, and SIGKILL to what is left after the limit. Never raises."""
         self._stopping.set()
         async with self._spawning:  # one that is being spawned right now is stopped as well
-            process = self._process
-        if process is not None and process.returncode is None:
-            await self._end(process)
+            program = self._program
+        if program is not None:
+            await self._end(program)
 
-    async def _end(self, process: asyncio.subprocess.Process) -> None:
-        await self._drain(process)
-        _signal(process, signal.SIGTERM)
-        if not await self._within_limit(process.wait()) and not self._hurrying.is_set():
+    async def _end(self, program: RunningProgram) -> None:
+        await self._drain(program)
+        program.send_all(signal.SIGTERM)
+        if not await self._within_limit(program.exited()) and not self._hurrying.is_set():
             self._say(f"{self.spec.name} did not stop within {self.stop_within_s:g} s; killing it")
-        _signal(process, signal.SIGKILL)
-        await process.wait()
-        await self._finish_reading()
+        program.send_all(signal.SIGKILL)
+        await program.ended()
 
     def hurry(self) -> None:
         """Make a `stop`, now or later, skip all waiting."""
@@ -165,23 +162,24 @@ class Child:
             if self._stopping.is_set():
                 return
             self._last_lines.clear()
-            self._process = await self._execute()
-            if self._process.stdout is not None:
-                self._reading = asyncio.create_task(forward(self._process.stdout, self._heard))
+            take = self._heard if self.spec.captured else None
+            argv = _dying_with_this_process(self.spec)
+            try:
+                self._program = await run_program(argv, environ=self.spec.environ, take=take)
+            except OSError as error:
+                raise StartupError(f"cannot run {self.spec.argv[0]}: {error.strerror}") from error
 
-    async def _execute(self) -> asyncio.subprocess.Process:
-        output = asyncio.subprocess.PIPE if self.spec.captured else None
+    async def _spawn_again(self) -> None:
+        """Run it again. Where not even that can be done, for want of processes or memory, it is a death."""
+        while (failure := await self._failure_to_spawn()) is not None:
+            await self._pause_after(f"could not be started again ({failure})", f"before it ran: {failure}")
+
+    async def _failure_to_spawn(self) -> str | None:
         try:
-            return await asyncio.create_subprocess_exec(
-                *_dying_with_this_process(self.spec),
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=output,
-                stderr=asyncio.subprocess.STDOUT if self.spec.captured else None,
-                env=self.spec.environ,
-                start_new_session=True,  # the terminal's Ctrl-C is for the supervisor alone
-            )
-        except OSError as error:
-            raise StartupError(f"cannot run {self.spec.argv[0]}: {error.strerror}") from error
+            await self._spawn()
+        except StartupError as error:
+            return str(error)
+        return None
 
     def _heard(self, line: str) -> None:
         if self.spec.hush and self.spec.hush.search(line):
@@ -206,24 +204,17 @@ class Child:
 
     async def _ended(self) -> str:
         """Wait for the end of the process; how it ended, in words."""
-        process = self._process
-        if process is None:
-            return "not started"
-        status = await process.wait()
-        _signal(process, signal.SIGKILL)
-        await self._finish_reading()
-        return f"exit status {status}" if status >= 0 else signal.Signals(-status).name
+        return "not started" if self._program is None else await self._program.ended()
 
-    async def _pause_after(self, ending: str) -> None:
+    async def _pause_after(self, death: str, last: str) -> None:
+        """Count a death and wait as long as is due; `last` is what to say of it should it be one too many."""
         delay = self._deaths.add(asyncio.get_running_loop().time())
         if delay is None:
             limit = self.spec.restarts
-            raise GaveUpError(
-                f"{self.spec.name} died {limit.deaths} times within {limit.within_s:g} s, the last time with "
-                f"{ending}: {self.spec.explain(list(self._last_lines))}"
-            )
+            times = f"{limit.deaths} times within {limit.within_s:g} s"
+            raise GaveUpError(f"{self.spec.name} died {times}, the last time {last}")
         loss = f" ({self.spec.loss})" if self.spec.loss else ""
-        self._say(f"{self.spec.name} died ({ending}); restarting it in {delay:g} s{loss}")
+        self._say(f"{self.spec.name} {death}; restarting it in {delay:g} s{loss}")
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._stopping.wait(), delay)
 
@@ -238,11 +229,11 @@ class Child:
         if not self._stopping.is_set():
             self._say(f"{self.spec.name} is back (pid {self.pid})")
 
-    async def _drain(self, process: asyncio.subprocess.Process) -> None:
-        if self.spec.before_stop is None or self._hurrying.is_set():
+    async def _drain(self, program: RunningProgram) -> None:
+        if self.spec.before_stop is None or self._hurrying.is_set() or not program.runs:
             return
         draining = asyncio.ensure_future(self.spec.before_stop())
-        ended = asyncio.ensure_future(process.wait())
+        ended = asyncio.ensure_future(program.exited())
         await self._within_limit(asyncio.wait({draining, ended}, return_when=asyncio.FIRST_COMPLETED))
         draining.cancel()
         ended.cancel()
@@ -259,23 +250,6 @@ class Child:
             future.cancel()
         await asyncio.gather(*both, return_exceptions=True)
         return done
-
-    async def _finish_reading(self) -> None:
-        """Read what it still had to say; not for ever, as somebody else may hold the pipe open."""
-        if self._reading is not None:
-            await asyncio.wait({self._reading}, timeout=_LAST_WORDS_WAIT_S)
-            self._reading.cancel()
-            await asyncio.gather(self._reading, return_exceptions=True)
-
-
-def _signal(process: asyncio.subprocess.Process, number: signal.Signals) -> None:
-    """To the whole session it leads: also to what a wrapper script (`--envoy`) started, and left behind.
-
-    Only while it lives or at the moment it ended: a pid is not given out again while a process
-    group bears its number, and where nothing is left of the group, there is nothing to signal.
-    """
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, number)
 
 
 def _dying_with_this_process(spec: ChildSpec) -> tuple[str, ...]:

@@ -43,7 +43,7 @@ class Supervisor:
         """Wait for as long as all goes well.
 
         Raises:
-            SupervisionError: a process died too often, or could not be started again.
+            SupervisionError: a process died too often.
         """
         await self._failed.wait()
         raise self._failure or SupervisionError("stopped")

@@ -1,5 +1,6 @@
 """What `up` learns from `envoy --version`."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -56,7 +57,18 @@ async def test_one_that_is_no_program_is_left_to_fail_when_it_starts(tmp_path: P
     assert await version_of(file) == NEWEST
 
 
-async def test_one_that_does_not_end_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("script", ["exec sleep 30", "sleep 30; exit 0"])
+async def test_one_that_does_not_end_is_ended_with_what_it_started(
+    script: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("sidecar.supervision.envoy._TELLS_WITHIN_S", 0.05)
 
-    assert await version_of(program(tmp_path, "exec sleep 30")) == NEWEST
+    assert await asyncio.wait_for(version_of(program(tmp_path, script)), 5) == NEWEST
+
+
+async def test_what_it_leaves_behind_is_not_waited_for(tmp_path: Path) -> None:
+    said = 'echo "version: 9e5580933739/1.36.4/Clean"'
+
+    told = version_of(program(tmp_path, f"sleep 30 & {said}"))
+
+    assert await asyncio.wait_for(told, 5) == EnvoyVersion(1, 36)

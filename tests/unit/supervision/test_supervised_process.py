@@ -1,12 +1,14 @@
 """A process under supervision, with small programs as children."""
 
 import asyncio
+import errno
 import os
 import re
 import signal
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -242,6 +244,13 @@ async def test_the_drain_comes_before_sigterm() -> None:
     assert alive_in_drain == [pid]
 
 
+async def test_one_that_has_died_is_not_drained() -> None:
+    watched = Watched(replace(spec(FAILS), before_stop=pytest.fail))
+    await watched.child.start()
+    await eventually(lambda: watched.child.pid is None)
+    await watched.child.stop()
+
+
 async def test_a_drain_that_never_ends_does_not_keep_it_alive() -> None:
     watched = Watched(replace(spec(WAITS), before_stop=asyncio.Event().wait, stop_within_s=0.2))  # type: ignore[arg-type] # its result is ignored
     await watched.child.start()
@@ -273,21 +282,156 @@ async def test_one_that_is_hurried_is_killed_at_once() -> None:
     assert not is_alive(pid)
 
 
-async def test_what_a_wrapper_script_started_ends_with_it(tmp_path: Path) -> None:
-    pidfile = tmp_path / "pid"
-    wrapper = (
-        "import subprocess, sys, time\n"
-        f"inner = subprocess.Popen([sys.executable, '-c', {IGNORES_SIGTERM!r}])\n"
-        "open(sys.argv[1], 'w').write(str(inner.pid))\n"
-        "print('up', flush=True)\n"
-        "time.sleep(60)\n"
-    )
-    watched = Watched(spec(wrapper, str(pidfile)))
+INNER = f"import os\nprint(os.getpid(), flush=True)\n{IGNORES_SIGTERM}"
+"""Prints its pid, and `up` once it ignores SIGTERM."""
+WRAPPER = f"""\
+import subprocess, sys, time
+subprocess.Popen([sys.executable, '-I', '-S', '-c', {INNER!r}])
+time.sleep(60)
+"""
+
+
+async def test_what_a_wrapper_script_started_ends_with_it() -> None:
+    watched = Watched(spec(WRAPPER))
     await watched.child.start()
     await watched.up()
     await watched.child.stop()
-    inner = int(pidfile.read_text())
-    await eventually(lambda: not is_alive(inner))
+    await eventually(lambda: not is_alive(int(watched.printed[0])))
+    assert watched.said == [], "it is the wrapper that is waited for"
+
+
+async def test_a_wrapper_script_that_is_killed_is_a_death_and_what_it_started_ends_with_it() -> None:
+    watched = Watched(spec(WRAPPER))
+    await watched.child.start()
+    supervision = asyncio.create_task(watched.child.supervise())
+    await watched.up()
+    os.kill(watched.pid, signal.SIGKILL)
+    await eventually(lambda: len(watched.said) == 2)
+    assert watched.said[0] == "fake died (SIGKILL); restarting it in 0.01 s"
+    await eventually(lambda: not is_alive(int(watched.printed[0])))
+    await watched.child.stop()
+    await asyncio.wait_for(supervision, 5)
+
+
+async def test_stopping_ends_what_a_wrapper_script_started_that_was_killed_meanwhile() -> None:
+    watched = Watched(spec(WRAPPER))
+    await watched.child.start()
+    await watched.up()
+    os.kill(watched.pid, signal.SIGKILL)
+    await eventually(lambda: watched.child.pid is None)
+    await watched.child.stop()
+    await eventually(lambda: not is_alive(int(watched.printed[0])))
+
+
+async def test_a_drain_is_not_waited_for_when_a_wrapper_script_is_killed() -> None:
+    draining = asyncio.Event()
+
+    async def drain() -> None:
+        draining.set()
+        await asyncio.Event().wait()
+
+    watched = Watched(replace(spec(WRAPPER), before_stop=drain, stop_within_s=60))
+    await watched.child.start()
+    await watched.up()
+    stopping = asyncio.create_task(watched.child.stop())
+    await draining.wait()
+    os.kill(watched.pid, signal.SIGKILL)
+    await asyncio.wait_for(stopping, 5)
+    await eventually(lambda: not is_alive(int(watched.printed[0])))
+
+
+class Spawning:
+    """The system's way to start a process, which fails as often as it is told to."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.failures: list[Exception] = []
+        self._really = asyncio.create_subprocess_exec
+        monkeypatch.setattr(asyncio, "create_subprocess_exec", self._start)
+
+    async def _start(self, *argv: str, **options: Any) -> asyncio.subprocess.Process:
+        if self.failures:
+            raise self.failures.pop()
+        return await self._really(*argv, **options)
+
+
+@pytest.fixture
+def spawning(monkeypatch: pytest.MonkeyPatch) -> Spawning:
+    return Spawning(monkeypatch)
+
+
+NO_ROOM = [
+    OSError(errno.EAGAIN, "Resource temporarily unavailable"),
+    OSError(errno.ENOMEM, "Cannot allocate memory"),
+    RuntimeError("can't start new thread"),
+]
+
+
+@pytest.mark.parametrize("failure", NO_ROOM)
+async def test_one_that_cannot_even_be_started_again_has_died_once_more(
+    failure: Exception, spawning: Spawning
+) -> None:
+    watched = Watched(spec(WAITS))
+    await watched.child.start()
+    supervision = asyncio.create_task(watched.child.supervise())
+    spawning.failures.append(failure)
+    os.kill(watched.pid, signal.SIGKILL)
+    await eventually(lambda: len(watched.said) == 3 or supervision.done())
+    pid = watched.pid
+    await watched.child.stop()
+    await supervision
+    why = f"cannot run {sys.executable}: {getattr(failure, 'strerror', failure)}"
+    assert watched.said == [
+        "fake died (SIGKILL); restarting it in 0.01 s",
+        f"fake could not be started again ({why}); restarting it in 0.02 s",
+        f"fake is back (pid {pid})",
+    ]
+
+
+async def test_one_that_cannot_be_started_again_and_again_is_given_up(spawning: Spawning) -> None:
+    watched = Watched(spec(WAITS))
+    await watched.child.start()
+    spawning.failures += NO_ROOM
+    os.kill(watched.pid, signal.SIGKILL)
+    with pytest.raises(GaveUpError) as gave_up:
+        await watched.child.supervise()
+    assert str(gave_up.value) == (
+        "fake died 3 times within 30 s, the last time before it ran: "
+        f"cannot run {sys.executable}: Cannot allocate memory"
+    )
+
+
+async def test_a_restart_waits_for_one_that_cannot_be_started_at_once(spawning: Spawning) -> None:
+    watched = Watched(spec(WAITS))
+    await watched.child.start()
+    supervision = asyncio.create_task(watched.child.supervise())
+    first = watched.pid
+    spawning.failures += NO_ROOM[:2]
+    await watched.child.restart(always_ready)
+    assert watched.pid != first
+    await watched.child.stop()
+    await supervision
+
+
+async def test_stopping_while_it_cannot_be_started_again_starts_nothing_more(spawning: Spawning) -> None:
+    slow = RestartPolicy(first_delay_s=0.01, max_delay_s=60)
+    watched = Watched(replace(spec(WAITS), restarts=replace(slow, deaths=100)))
+    await watched.child.start()
+    supervision = asyncio.create_task(watched.child.supervise())
+    spawning.failures += NO_ROOM * 30
+    os.kill(watched.pid, signal.SIGKILL)
+    await eventually(lambda: len(watched.said) > 3)
+    await watched.child.stop()
+    await asyncio.wait_for(supervision, 5)
+    assert watched.child.pid is None
+
+
+@pytest.mark.parametrize("failure", NO_ROOM)
+async def test_one_that_cannot_be_started_at_first_is_a_start_that_failed(
+    failure: Exception, spawning: Spawning
+) -> None:
+    spawning.failures.append(failure)
+    with pytest.raises(StartupError, match=f"^cannot run {re.escape(sys.executable)}: "):
+        await Watched(spec(WAITS)).child.start()
 
 
 async def test_stopping_while_it_waits_for_its_restart_starts_nothing_more() -> None:
