@@ -21,6 +21,8 @@ _TRIES_IN_A_LEASE = 4
 """How many operations of the store, each at its timeout, have to fit into a lease: it is renewed thrice."""
 _AUTHORIZATION = "header:authorization"
 _CALLER = ("header:", "jwt:", "metadata:", "peer")
+_OF_THE_CONTENT = ("content-type", "content-length", "content-encoding", "accept", "user-agent")
+"""Headers that tell nobody apart."""
 _MONEY = re.compile(r"(?i)payment|payout|charge|refund|order|transfer|checkout|invoice")
 _DEFAULTS = OutcomeRules()
 
@@ -92,7 +94,8 @@ def _of_policies(config: Config) -> Iterator[_Found]:
 
 
 def _of_identity(policy: PolicySection, path: Path) -> Iterator[_Found]:
-    if not any(part.startswith(_CALLER) for part in policy.scope):
+    own = {f"header:{name.lower()}" for name in (policy.key.name, *_OF_THE_CONTENT) if name}
+    if not any(part.startswith(_CALLER) and part.lower() not in own for part in policy.scope):
         yield _Found(
             (*path, "scope"),
             "nothing in it tells callers apart: one that sends another's key and payload gets its response",
@@ -213,7 +216,9 @@ def _of_tokens(config: Config) -> Iterator[_Found]:
         yield _Found(
             ("policies", concerned[0][0], "scope"),
             f"{_AUTHORIZATION} tells callers apart ({', '.join(name for _, name in concerned)}): a retry "
-            "with a refreshed token counts as another caller's, and executes again",
-            "jwt:sub, peer, or a header that the gateway sets, where tokens are refreshed within ttl",
+            "with a refreshed token counts as another caller's, and executes again. And it has to arrive: "
+            "Envoy's jwt_authn takes it off unless `forward: true` (Istio: forwardOriginalToken), and then "
+            "all callers share one scope",
+            "jwt:sub, peer, or a header that the gateway sets",
             Level.NOTE,
         )

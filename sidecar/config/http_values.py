@@ -16,6 +16,8 @@ _HOST = re.compile(rf"(?:(?:\*\.)?{_LABEL}(?:\.{_LABEL})*|\[[0-9A-Fa-f:.]+\])(?:
 _OUTCOME_KEY = re.compile(r"[2-5][0-9][0-9]|[2-5]xx")
 _MAX_HOST, _MAX_PATH = 253, 1024
 _WILDCARD = re.compile(r"\*\*|\*")
+_OF_EVERY_REQUEST = frozenset(("x-request-id", "content-length", "authorization", "cookie", "date", "via"))
+_OF_PROXIES = ("x-forwarded-", "x-envoy-")
 _OWN = frozenset(("idempotency-attempt", "idempotency-expires", "idempotent-replayed"))
 
 
@@ -93,6 +95,23 @@ def header_name() -> Kind[str]:
     return Kind(
         "a header name", "the name of an end-to-end header, such as Idempotency-Key", parse, fragment=fragment
     )
+
+
+def key_header_name() -> Kind[str]:
+    """The name of a header that a key may stand in.
+
+    Not of one that Envoy adds where a client sends none, for then each request has a key of its own, and a
+    missing one is never missed; nor of one that is no secret among logs (a request's id), or says who asks.
+    """
+    any_header = header_name()
+
+    def parse(given: str) -> str:
+        any_header.validate(given)
+        if given.lower() in _OF_EVERY_REQUEST or given.lower().startswith(_OF_PROXIES):
+            raise RefusedError(f"{quoted(given)} is no client's key: requests have it for other reasons")
+        return given
+
+    return Kind("a header name", any_header.allowed, parse, fragment=any_header.fragment)
 
 
 def outcome_key() -> Kind[str]:

@@ -16,7 +16,7 @@ DEFAULT_HEADER = "Idempotency-Key"
 QueryOrder = Literal["kept", "any"]
 _NAME_FORM = "the name of a header or of a query parameter, or a JSON Pointer, by what `from` says"
 _NAMES: dict[KeyPlace, Kind[str]] = {
-    KeyPlace.HEADER: http.header_name(),
+    KeyPlace.HEADER: http.key_header_name(),
     KeyPlace.QUERY: identity.parameter(),
     KeyPlace.JSON: identity.pointer(),
 }
@@ -75,7 +75,7 @@ class KeySection(Section):
         },
         {
             "if": {"properties": {"from": {"const": "header"}}},
-            "then": {"properties": {"name": dict(optional(http.header_name()).fragment)}},
+            "then": {"properties": {"name": dict(optional(http.key_header_name()).fragment)}},
         },
         {
             "if": {"properties": {"from": {"const": "json"}}, "required": ["from"]},
@@ -126,7 +126,8 @@ class FingerprintSection(Section):
         default=BodyMode.RAW,
         description="`raw`: every byte of the body counts. `json`: what it means (RFC 8785: no spaces, any "
         "order of members), where its content-type is one of JSON; what is no JSON is then refused (400). "
-        "`form`: the fields of a form in any order. `none`: the body does not count.",
+        "`form`: the fields of a form in any order, save where it can mean something, as of `items[][id]`. "
+        "`none`: the body does not count.",
     )
     omit: tuple[Annotated[str, identity.pointer()], ...] = Field(
         default=(),
@@ -136,7 +137,8 @@ class FingerprintSection(Section):
     query: Annotated[bool, flag()] = Field(default=True, description="Whether the query string counts.")
     query_order: Annotated[QueryOrder, choice("an order", "kept", "any")] = Field(
         default="kept",
-        description="`kept`: the query counts as it was sent; `any`: its parameters count in any order.",
+        description="`kept`: the query counts as it was sent; `any`: its parameters count in any order, save "
+        "where it can mean something, as in a form.",
     )
     headers: tuple[Annotated[str, http.header_name()], ...] = Field(
         default=("content-type",), description="Headers that count."

@@ -109,7 +109,10 @@ def test_a_lease_shorter_than_the_call_counts_where_a_retry_may_take_over(tmp_pa
     assert fields(tmp_path, f"{retry}\n    lease: 1m", sections) == ["policies[0].unknown"]
 
 
-@pytest.mark.parametrize("scope", ["[host, path]", "[method]"])
+@pytest.mark.parametrize(
+    "scope",
+    ["[host, path]", "[method]", "['header:Content-Type', path]", "['header:idempotency-key', host]"],
+)
 def test_a_scope_without_a_caller_is_one_that_all_callers_share(tmp_path: Path, scope: str) -> None:
     (danger,) = found(tmp_path, f"policies:\n  - name: notes\n    scope: {scope}\n")
 

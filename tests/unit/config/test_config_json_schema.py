@@ -33,6 +33,7 @@ UNSEEN = {
     "key-name-too-long", "key-name-not-a-parameter", "route-not-printable",
     # names that are well formed and still cannot be meant
     "key-name-hop-by-hop", "key-name-host", "key-name-our-own",
+    "key-name-request-id", "key-name-forwarded", "key-name-authorization",
     "path-too-many-wildcards", "path-not-normalised", "scope-part-twice",
     # addresses, read in full only by whoever connects; files, which an editor does not open
     "admin-empty-label", "origin-url-empty-label",
