@@ -163,7 +163,7 @@ class Reloading:
         if replaced.envoy_differs and not self._following.envoy_follows:
             self._log.warning(
                 "Envoy's configuration has to be rendered again: until then, requests that only the new "
-                "policies want may pass unprotected",
+                "policies want may pass unprotected, and those whose callers it does not tell are refused",
                 command="idempotency-sidecar envoy-config",
             )
         self._count(APPLIED)

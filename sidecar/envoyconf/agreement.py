@@ -9,8 +9,6 @@ from typing import TypeAlias
 from sidecar.envoyconf.timing import max_message_timeout_ms, origin_idle_ms, stream_idle_ms
 from sidecar.idempotency.policy import Execution, KeyPlace, Mode, Policies, Policy
 
-_KNOWLEDGE = frozenset({"peer", "jwt", "metadata"})
-
 Wanted: TypeAlias = tuple[frozenset[str], tuple[str, ...], tuple[str, ...], KeyPlace, str, bool]
 """Methods, hosts, paths, where the key is, its name, whether it is demanded."""
 
@@ -24,7 +22,7 @@ class EnvoySide:
         refuses_escaped: Whether an escaped slash is refused (`connections.escaped_slashes`).
         only_watching: Whether requests pass where the sidecar is down (`processor.fails_open`).
         by_route: Whether the sidecar is told the route of a request (`knowledge`).
-        told: And what it is told of the client: the kind of a scope's part, and the namespace of metadata.
+        told: And what it is told of the client (`Policies.needs`).
         detached: Whether there is an origin listener.
         waits_ms: How long Envoy waits, in each of three places (`timing`).
     """
@@ -33,24 +31,29 @@ class EnvoySide:
     refuses_escaped: bool
     only_watching: bool
     by_route: bool
-    told: frozenset[tuple[str, str]]
+    told: frozenset[str]
     detached: bool
     waits_ms: tuple[int, int, int]
 
 
 def envoy_side(policies: Policies) -> EnvoySide:
-    """What Envoy's configuration takes of these policies; one that is `off` is not in it."""
+    """What Envoy's configuration takes of these policies; of one that is `off`, that it selects by path."""
     active = [policy for policy in policies.policies if policy.mode is not Mode.OFF]
-    parts = [part for policy in active for part in policy.scope if part.kind in _KNOWLEDGE]
     return EnvoySide(
         wanted=frozenset(map(_wanted, active)),
-        refuses_escaped=any(policy.match.paths and policy.mode is Mode.ENFORCE for policy in active),
+        refuses_escaped=refuses_escaped_slashes(policies),
         only_watching={policy.mode for policy in active} == {Mode.SHADOW},
         by_route=any(policy.match.route is not None for policy in active),
-        told=frozenset([(part.kind, part.name if part.kind == "metadata" else "") for part in parts]),
+        told=policies.needs,
         detached=any(policy.execution is Execution.DETACHED for policy in active),
         waits_ms=(max_message_timeout_ms(policies, 0), stream_idle_ms(policies), origin_idle_ms(policies)),
     )
+
+
+def refuses_escaped_slashes(policies: Policies) -> bool:
+    """Whether an escaped slash could evade a policy that enforces (`connections.escaped_slashes`)."""
+    enforces = any(policy.mode is Mode.ENFORCE for policy in policies.policies)
+    return enforces and any(policy.match.paths for policy in policies.policies)
 
 
 def _wanted(policy: Policy) -> Wanted:

@@ -12,12 +12,13 @@ from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v
     HttpConnectionManagerServerHeaderTransformation,
 )
 
+from sidecar.envoyconf.agreement import refuses_escaped_slashes
 from sidecar.envoyconf.filter import enabled_by_header, idempotency_filters
 from sidecar.envoyconf.inputs import EnvoyInputs, Upstream
 from sidecar.envoyconf.routing import request_id, router, routes
 from sidecar.envoyconf.timing import stream_idle_ms
 from sidecar.envoyconf.typed import milliseconds, seconds
-from sidecar.idempotency.policy import Mode, Policies
+from sidecar.idempotency.policy import Policies
 
 EscapedSlashes = HttpConnectionManagerPathWithEscapedSlashesAction
 
@@ -62,11 +63,12 @@ def escaped_slashes(policies: Policies) -> EscapedSlashes:
     """What becomes of `%2F` and its kin in a path.
 
     Many services decode a path before they route it, so `/v1%2Fpayments` reaches their payments although no
-    pattern of the sidecar's covers it: where an enforcing policy selects by path, such a request is refused
-    (400). Where none does, no spelling evades a policy, and the path passes as it is.
+    pattern of the sidecar's covers it. And `/internal/..%2Fv1/payments` is covered by that of a policy before
+    the one for payments, which may only watch, or be off. So where a policy enforces and one, whichever,
+    selects by path, such a request is refused (400). Else no spelling evades a policy, and the path passes.
     """
-    by_path = any(policy.match.paths and policy.mode is Mode.ENFORCE for policy in policies.policies)
-    return EscapedSlashes.REJECT_REQUEST if by_path else EscapedSlashes.KEEP_UNCHANGED
+    refuses = refuses_escaped_slashes(policies)
+    return EscapedSlashes.REJECT_REQUEST if refuses else EscapedSlashes.KEEP_UNCHANGED
 
 
 def _http2() -> Http2ProtocolOptions:

@@ -9,7 +9,12 @@ other formats have. The fields are those of `gateway.envoyproxy.io/v1alpha1`.
 from collections.abc import Sequence
 
 from sidecar.envoyconf.addresses import TcpAddress, UnixAddress
-from sidecar.envoyconf.filter import failure_words, idempotency_filters, version_option
+from sidecar.envoyconf.filter import (
+    failure_words,
+    idempotency_filters,
+    version_option,
+    what_has_to_arrive,
+)
 from sidecar.envoyconf.inputs import EnvoyInputs
 from sidecar.envoyconf.knowledge import metadata_namespaces, request_attributes
 from sidecar.envoyconf.mesh import GRACEFUL_CLOSE, check_origin, explicit
@@ -43,6 +48,7 @@ What the rest of the configuration has to keep, for a key to be executed at most
   the filter is one exchange to the sidecar and several executions to the service.
 - path.escapedSlashesAction of a ClientTrafficPolicy is left alone, or is RejectRequest: sidecar and service
   have to mean the same path.
+{always}
 - {failure}
 - No timeout for a silent stream is under {idle}, the longest that a policy lets a request be silent.
 - A Service of another namespace than these resources' needs a ReferenceGrant there.
@@ -59,6 +65,7 @@ def render_envoy_gateway(inputs: EnvoyInputs, placement: Placement) -> str:
     header = _HEADER.format(
         version=inputs.envoy_version,
         option=version_option(inputs.envoy_version),
+        always=what_has_to_arrive(inputs),
         failure=failure_words(inputs),
         listener=_listener(placement),
         idle=f"{stream_idle_ms(inputs.policies) // 1000}s",

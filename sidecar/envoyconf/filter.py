@@ -22,9 +22,11 @@ from sidecar.envoyconf.typed import Plain, plain, to_yaml
 from sidecar.envoyconf.version import NEWEST, EnvoyVersion
 from sidecar.exchange.core import ATTEMPT
 from sidecar.idempotency.policy import KeyPlace, Mode
+from sidecar.idempotency.scope import ScopePart
 
 FILTER = "idempotency"
 """What the filter is called: the key of what a route tells it."""
+_BY_TOKEN = ScopePart.header("authorization")
 
 _HEADER = """
 The idempotency filter and its cluster, for Envoy {version}, to be pasted into a configuration.
@@ -45,9 +47,16 @@ What the rest of the configuration has to keep, for a key to be executed at most
   select by path: sidecar and service have to mean the same path.
 - The runtime flag envoy.reloadable_features.ext_proc_graceful_grpc_close is true, so that the sidecar
   sees exchanges end rather than break off.
+{always}
 - {failure}
 - stream_idle_timeout of the listener is at least {idle}, the longest that a policy lets a request be silent.
 """
+_ATTEMPT = """\
+- The request header idempotency_attempt is removed (request_headers_to_remove): CGI and WSGI cannot tell a
+  client's from idempotency-attempt, the sidecar's own."""
+_AUTHORIZATION = """\
+- Authorization arrives at the filter, for callers are told apart by it. Envoy's jwt_authn takes it off unless
+  it has forward: true (in Istio, forwardOriginalToken: true), and then all callers share one scope."""
 _CLOSED = """\
 failure_mode_allow stays false, its default: without the sidecar, keyed requests are answered 503."""
 _OPEN = """\
@@ -83,6 +92,7 @@ def render_filter(inputs: EnvoyInputs) -> str:
         option=version_option(inputs.envoy_version),
         entries="the entry" if len(entries["http_filters"]) == 1 else "all entries, in this order,",
         idle=f"{stream_idle_ms(inputs.policies) // 1000}s",
+        always=what_has_to_arrive(inputs),
         failure=failure_words(inputs),
     )
     if inputs.origin_address is not None:
@@ -95,6 +105,13 @@ def render_filter(inputs: EnvoyInputs) -> str:
 def failure_words(inputs: EnvoyInputs) -> str:
     """What becomes of requests where the sidecar is down, and why, as it stands in a comment."""
     return _OPEN if fails_open(inputs) else _CLOSED
+
+
+def what_has_to_arrive(inputs: EnvoyInputs) -> str:
+    """Which header fields have to be there, or not, as it stands in a comment: a line or more."""
+    active = [policy for policy in inputs.policies.policies if policy.mode is not Mode.OFF]
+    by_token = any(_BY_TOKEN in policy.scope for policy in active)
+    return f"{_AUTHORIZATION}\n{_ATTEMPT}" if by_token else _ATTEMPT
 
 
 def version_option(version: EnvoyVersion) -> str:

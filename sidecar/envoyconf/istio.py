@@ -11,7 +11,12 @@ from envoy_data_plane.envoy.extensions.filters.network.http_connection_manager.v
 from envoy_data_plane.google.protobuf import Any
 
 from sidecar.envoyconf.connections import EscapedSlashes, escaped_slashes
-from sidecar.envoyconf.filter import failure_words, idempotency_filters, version_option
+from sidecar.envoyconf.filter import (
+    failure_words,
+    idempotency_filters,
+    version_option,
+    what_has_to_arrive,
+)
 from sidecar.envoyconf.inputs import EnvoyInputs
 from sidecar.envoyconf.mesh import GRACEFUL_CLOSE, check_origin, explicit
 from sidecar.envoyconf.placement import Placement
@@ -35,6 +40,7 @@ What it changes {where}:
 
 What the rest of the mesh has to keep, for a key to be executed at most once:
 {behind}
+{always}
 - {failure}
 - No timeout for a silent stream is under {idle}, the longest that a policy lets a request be silent.
 """
@@ -65,6 +71,7 @@ def render_istio(inputs: EnvoyInputs, placement: Placement) -> str:
         where=_AT_GATEWAY if placement.at_gateway else _AT_SIDECAR,
         paths=_PATHS if _guards_paths(inputs) else "",
         behind=_BEHIND_GATEWAY if placement.at_gateway else _BEHIND_SIDECAR,
+        always=what_has_to_arrive(inputs),
         failure=failure_words(inputs),
         idle=f"{stream_idle_ms(inputs.policies) // 1000}s",
     )

@@ -5,18 +5,21 @@ sidecar something of the client: where no policy asks for any, none is sent.
 """
 
 from collections.abc import Iterator
+from urllib.parse import quote
 
+from envoy_data_plane.envoy.config.core.v3 import HeaderValue
 from envoy_data_plane.envoy.extensions.filters.http.ext_proc.v3 import (
     MetadataOptions,
     MetadataOptionsMetadataNamespaces,
 )
 
-from sidecar.idempotency.identity import JWT_NAMESPACE
 from sidecar.idempotency.policy import Mode, Policies, Policy
-from sidecar.idempotency.scope import ScopePart
+from sidecar.idempotency.scope import PEER
 
 ROUTE = "xds.route_name"
-PEER = (
+TELLS = "idempotency-tells"
+"""The field of a stream's initial metadata that lists what is told (`extproc.server`)."""
+PEER_NAMES = (
     "connection.uri_san_peer_certificate",
     "connection.dns_san_peer_certificate",
     "connection.subject_peer_certificate",
@@ -28,14 +31,12 @@ def request_attributes(policies: Policies) -> list[str]:
     """The attributes that the policies need: of the route where one wants a certain one, of the peer."""
     active = list(_active(policies))
     by_route = any(policy.match.route is not None for policy in active)
-    by_peer = any(part.kind == "peer" for part in _parts(policies))
-    return [*([ROUTE] if by_route else []), *(PEER if by_peer else [])]
+    return [*([ROUTE] if by_route else []), *(PEER_NAMES if PEER in policies.needs else [])]
 
 
 def metadata_namespaces(policies: Policies) -> list[str]:
     """The namespaces of dynamic metadata that scopes are read from; jwt_authn's where one has a claim."""
-    found = {namespace for part in _parts(policies) if (namespace := _namespace(part))}
-    return sorted(found)
+    return sorted(policies.needs - {PEER})
 
 
 def metadata_options(policies: Policies) -> MetadataOptions | None:
@@ -46,16 +47,10 @@ def metadata_options(policies: Policies) -> MetadataOptions | None:
     return MetadataOptions(forwarding_namespaces=MetadataOptionsMetadataNamespaces(untyped=namespaces))
 
 
-def _namespace(part: ScopePart) -> str:
-    """Where a part is read from; a namespace may have dots of its own, a key has none."""
-    if part.kind == "jwt":
-        return JWT_NAMESPACE
-    return part.name.rpartition(".")[0] if part.kind == "metadata" else ""
-
-
-def _parts(policies: Policies) -> Iterator[ScopePart]:
-    for policy in _active(policies):
-        yield from policy.scope
+def initial_metadata(policies: Policies) -> list[HeaderValue]:
+    """What the filter says of itself to the sidecar, which refuses requests that it is told too little of."""
+    told = ",".join(quote(source, safe="") for source in sorted(policies.needs))
+    return [HeaderValue(key=TELLS, value=told)] if told else []
 
 
 def _active(policies: Policies) -> Iterator[Policy]:

@@ -82,7 +82,7 @@ def _wants(policy: Policy) -> Predicate:
     # Envoy stops at the first that does not hold: the key is what most requests lack, and found in no time.
     match, conditions = policy.match, _may_have_key(policy.key)
     if match.methods:
-        conditions.append(_matches(":method", _one_of(map(re.escape, sorted(match.methods)))))
+        conditions.append(_matches(":method", "(?i)" + _one_of(map(re.escape, sorted(match.methods)))))
     if match.hosts:
         hosts = _one_of(pattern.regex for pattern in match.hosts)
         conditions.append(_matches_if_decidable(":authority", hosts, _ASCII_HOST))

@@ -13,7 +13,7 @@ from envoy_data_plane.envoy.type.v3 import HttpStatus, StatusCode
 from envoy_data_plane.google.protobuf import Any
 
 from sidecar.envoyconf.inputs import EnvoyInputs
-from sidecar.envoyconf.knowledge import metadata_options, request_attributes
+from sidecar.envoyconf.knowledge import initial_metadata, metadata_options, request_attributes
 from sidecar.envoyconf.modes import on_demand, processing_mode
 from sidecar.envoyconf.sidecar_cluster import SIDECAR_CLUSTER
 from sidecar.envoyconf.timing import max_message_timeout_ms, message_timeout_ms
@@ -45,7 +45,7 @@ def processor(inputs: EnvoyInputs) -> ExternalProcessor:
     """
     watching, version = fails_open(inputs), inputs.envoy_version
     return ExternalProcessor(
-        grpc_service=_grpc_service(len(inputs.endpoints)),
+        grpc_service=_grpc_service(inputs),
         failure_mode_allow=watching,
         processing_mode=processing_mode(version, only_watching=watching),
         request_attributes=request_attributes(inputs.policies),
@@ -70,7 +70,7 @@ def fails_open(inputs: EnvoyInputs) -> bool:
     return {policy.mode for policy in inputs.policies.policies} - {Mode.OFF} == {Mode.SHADOW}
 
 
-def _grpc_service(workers: int) -> GrpcService:
+def _grpc_service(inputs: EnvoyInputs) -> GrpcService:
     """The gRPC client; with several workers, a stream that ends before its first answer is opened at another.
 
     `reset`: the connection failed or was lost, or HTTP/2 says that a draining worker did not take the stream;
@@ -81,8 +81,9 @@ def _grpc_service(workers: int) -> GrpcService:
     """
     # Without the fields that Envoy adds of its own: every stream would carry them, and nobody reads them.
     client = GrpcServiceEnvoyGrpc(cluster_name=SIDECAR_CLUSTER, skip_envoy_headers=True)
-    if workers == 1:
-        return GrpcService(envoy_grpc=client)
+    says = initial_metadata(inputs.policies)
+    if len(inputs.endpoints) == 1:
+        return GrpcService(envoy_grpc=client, initial_metadata=says)
     elsewhere = RetryPolicyRetryHostPredicate(
         name="envoy.retry_host_predicates.previous_hosts", typed_config=Any.pack(PreviousHostsPredicate())
     )
@@ -93,4 +94,4 @@ def _grpc_service(workers: int) -> GrpcService:
         retry_host_predicate=[elsewhere],
         host_selection_retry_max_attempts=_HOST_SELECTIONS,
     )
-    return GrpcService(envoy_grpc=client, retry_policy=again)
+    return GrpcService(envoy_grpc=client, retry_policy=again, initial_metadata=says)

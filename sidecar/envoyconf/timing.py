@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator
 
-from sidecar.exchange.core import SLACK_MS
+from sidecar.exchange.core import LARGE_BODY_MS, SLACK_MS
 from sidecar.idempotency.policy import Execution, Mode, Policies
 
 _LEAST_MESSAGE_MS = 1_000
-_LEAST_OVERRIDE_MS = 60_000
+_LEAST_OVERRIDE_MS = LARGE_BODY_MS
 _LEAST_IDLE_MS = 300_000
 _IDLE_SLACK_MS = SLACK_MS + 5_000
 

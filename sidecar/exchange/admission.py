@@ -56,6 +56,8 @@ class Admission(Shadowing):
         self._policy = policy
         if policy.mode is _SHADOW:
             return self._shadow()
+        if policy.needs and self._sources is not None and not policy.needs <= self._sources:
+            return (self._untold(),)
         if policy.key.place in PLACES_IN_BODY:
             return self._read_for_key()
         try:
@@ -65,6 +67,15 @@ class Admission(Shadowing):
             return self._admit_with(key)
         except Problem as problem:
             return self._refuse(problem)
+
+    def _untold(self) -> BreakOff:
+        """What tells callers apart does not come: as if it were absent, all of them would share one scope."""
+        policy, told = self._policy, self._sources or frozenset[str]()
+        missing = ", ".join(sorted(policy.needs - told))
+        return BreakOff(
+            f"Envoy does not tell {missing}, which the policy {policy.name} tells callers apart by; "
+            "its configuration has to be rendered again (envoy-config)"
+        )
 
     def _admit_with(self, key: str | None) -> Effects:
         if key is None:

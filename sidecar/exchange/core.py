@@ -49,6 +49,12 @@ Enough for two store operations that take as long as `store.timeout` may allow (
 
 _RETRY, _DETACHED = UnknownPolicy.RETRY, Execution.DETACHED
 
+LARGE_BODY_MS = 60_000
+"""How long Envoy is asked to wait while all pieces of a large body are written, or gathered, in milliseconds.
+
+Some are a hundred round trips to the store. It is what Envoy always grants (`envoyconf.timing`).
+"""
+
 Effects: TypeAlias = tuple[Effect, ...]
 
 
@@ -58,14 +64,15 @@ class Core(FullDuplex):
     Args:
         policies: The snapshot of the configuration this exchange is decided by.
         owner: A token unique to this exchange; guards its claim.
+        sources: What Envoy tells of callers beside the heads of requests (`Policy.needs`); None: everything.
     """
 
     # What only some exchanges have is declared by its phase, and takes a dictionary.
     __slots__ = (
         "_body", "_capture", "_claim", "_early_head", "_ended_with_trailers", "_expected",
         "_expires_ms", "_fingerprint", "_grpc_call", "_held", "_is_whole", "_owner", "_patient",
-        "_policies", "_policy", "_record", "_request", "_request_has_body", "_taken_over",
-        "_uncomparable", "_unsent", "_verdict", "_waited", "reads", "state",
+        "_policies", "_policy", "_record", "_request", "_request_has_body", "_sources",
+        "_taken_over", "_uncomparable", "_unsent", "_verdict", "_waited", "reads", "state",
     )  # fmt: skip
 
     # Each is set by the phase that first knows it, and never before a state that may read it.
@@ -77,13 +84,14 @@ class Core(FullDuplex):
     _capture: Capture
     _verdict: Verdict
 
-    def __init__(self, policies: Policies, owner: str) -> None:
+    def __init__(self, policies: Policies, owner: str, sources: frozenset[str] | None = None) -> None:
         super().__init__()
         self.state = states.AWAITING_REQUEST
         self.reads = policies.reads
         """The header fields that it needs of the request; None: all."""
         self._policies = policies
         self._owner = owner
+        self._sources = sources
         self._request_has_body = False
         self._unsent: int | None = None
         """What is still to come of the request's announced length; None where only its end can tell."""

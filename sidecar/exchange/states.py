@@ -123,7 +123,15 @@ def _rows() -> Iterator[Row]:
 
 def _before_the_claim() -> Iterator[Row]:
     yield _on(
-        S.AWAITING_REQUEST, RequestHeaders, "admit", S.PASSING, S.READING, S.CLAIMING, S.ANSWERED, S.SHADOWING
+        S.AWAITING_REQUEST,
+        RequestHeaders,
+        "admit",
+        S.AWAITING_REQUEST,
+        S.PASSING,
+        S.READING,
+        S.CLAIMING,
+        S.ANSWERED,
+        S.SHADOWING,
     )
     # Envoy's reply to a request that never reached this filter opens a stream with its response.
     yield _on(S.AWAITING_REQUEST, ResponseHeaders, "pass_on", S.PASSING)

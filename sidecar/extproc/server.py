@@ -4,6 +4,7 @@ import asyncio
 import itertools
 import secrets
 from collections.abc import Callable
+from urllib.parse import unquote
 
 from sidecar.exchange.machine import Exchange
 from sidecar.extproc.driver import Driver, Observer, Performer
@@ -18,6 +19,12 @@ POLICY = "idempotency-policy"
 """
 
 
+TELLS = "idempotency-tells"
+"""The field in which the rendered filter says what it tells of callers: sources (`Policy.needs`), each
+percent-encoded, with commas between. Where it says nothing, it tells nothing."""
+_NOTHING: frozenset[str] = frozenset()
+
+
 class _Refused:
     """The handler of a stream that was failed before it began."""
 
@@ -26,6 +33,11 @@ class _Refused:
 
     def on_end(self) -> None:
         """Nobody is interested."""
+
+
+def sources_told(field: str | None) -> frozenset[str]:
+    """What the filter says that it tells."""
+    return frozenset(map(unquote, field.split(","))) if field else _NOTHING
 
 
 class ExchangeServer:
@@ -55,7 +67,8 @@ class ExchangeServer:
             if named is None:
                 return self._refuse(stream, name)
             policies = named
-        exchange = Exchange(policies, owner=f"{self._process}-{next(self._exchanges):x}")
+        sources = sources_told(stream.metadata(TELLS)) if policies.needs else _NOTHING
+        exchange = Exchange(policies, f"{self._process}-{next(self._exchanges):x}", sources)
         return Driver(stream, exchange, self._performer, self._observer, self._timers)
 
     def _refuse(self, stream: Stream, name: str) -> Handler:

@@ -75,11 +75,13 @@ class Match:
     def matches(self, method: str, authority: str, path: str, route: str = "") -> bool:
         """Whether a request of this method, authority and path (without its query) is meant.
 
-        `path` is normalised (`paths.normalise`); `route` names the one it takes.
+        Methods are case-sensitive (RFC 9110 §9.1), but many services take `patch` for PATCH, and browsers
+        send it so: a policy for PATCH is for both. `path` is normalised (`paths.normalise`); `route` names
+        the one it takes.
         """
         return (
             (self.route is None or self.route == route)
-            and (not self.methods or method in self.methods)
+            and (not self.methods or method in self.methods or method.upper() in self.methods)
             and (not self.hosts or any(host.matches(authority) for host in self.hosts))
             and (not self.paths or any(pattern.matches(path) for pattern in self.paths))
         )
@@ -170,6 +172,13 @@ class Policy:
     docs_url: str | None = None
     advertise: bool = False
     """Answers tell how long the key is remembered, and where that is documented."""
+    needs: frozenset[str] = field(init=False, repr=False, compare=False)
+    """What Envoy has to tell of the caller beside the request's head (`ScopePart.source`)."""
+
+    def __post_init__(self) -> None:
+        """Find once what its scope is read from."""
+        sources = frozenset([part.source for part in self.scope if part.source])
+        object.__setattr__(self, "needs", sources)
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,12 +188,16 @@ class Policies:
     policies: tuple[Policy, ...]
     reads: frozenset[str] | None = field(init=False, repr=False, compare=False)
     """The names of the request's header fields that can make a difference; None where all of them can."""
+    needs: frozenset[str] = field(init=False, repr=False, compare=False)
+    """What one of them at least needs to be told of callers (`Policy.needs`); one that is off, nothing."""
     _selection: Selection = field(init=False, repr=False, compare=False)
     _by_name: dict[str, "Policies"] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Index them once, by what they are for and by name; and find what they read."""
         object.__setattr__(self, "reads", _reads(self.policies))
+        needs = [policy.needs for policy in self.policies if policy.mode is not _OFF]
+        object.__setattr__(self, "needs", frozenset().union(*needs))
         wanted = [(policy.match.route, policy.match.hosts, policy.match.paths) for policy in self.policies]
         object.__setattr__(self, "_selection", Selection(wanted))
         by_name: dict[str, tuple[Policy, ...]] = {}

@@ -7,13 +7,16 @@ from typing import ClassVar, TypeAlias
 
 from sidecar.idempotency.fields import values
 from sidecar.idempotency.framing import ONE_VALUE, frame, frame_of_text, frames, frames_of_values
-from sidecar.idempotency.identity import metadata, peer, verified_claim
+from sidecar.idempotency.identity import JWT_NAMESPACE, metadata, peer, verified_claim
 from sidecar.idempotency.request import Request
 
 _VERSION = b"idempotency-id/1"
 _IN_SHADOW = b"idempotency-shadow-id/1"
 """What is only watched never meets what is enforced, though scope and key be the same."""
 _KEY = frame(b"key")
+
+PEER = "peer"
+"""The source of what is read off the client's certificate."""
 
 Framed: TypeAlias = Callable[[Request], bytes]
 """What a request has in one part of a scope."""
@@ -36,8 +39,13 @@ class ScopePart:
     METHOD: ClassVar["ScopePart"]
     PATH: ClassVar["ScopePart"]
 
+    source: str = field(init=False, repr=False, compare=False)
+    """Where Envoy has to tell it from, beside the request's head: `PEER`, or a namespace of dynamic metadata;
+    empty where the head is enough."""
+
     def __post_init__(self) -> None:
         """Make once what is the same for every request."""
+        object.__setattr__(self, "source", _source(self.kind, self.name))
         kind_and_name = frames(self.kind.encode(), self.name.encode())
         object.__setattr__(self, "framed", _FRAMED[self.kind](kind_and_name, self.name))
 
@@ -47,14 +55,22 @@ class ScopePart:
         return cls("header", name.lower())
 
 
+def _source(kind: str, name: str) -> str:
+    """A namespace may have dots of its own, a key has none."""
+    if kind == "metadata":
+        return name.rpartition(".")[0]
+    return {"jwt": JWT_NAMESPACE, "peer": PEER}.get(kind, "")
+
+
 def _host(head: bytes, _: str) -> Framed:
     head += ONE_VALUE
     return lambda request: head + frame_of_text(request.authority.lower())
 
 
 def _method(head: bytes, _: str) -> Framed:
+    """In one case, as policies match it: a service that takes `patch` for PATCH must not execute both."""
     head += ONE_VALUE
-    return lambda request: head + frame_of_text(request.method)
+    return lambda request: head + frame_of_text(request.method.upper())
 
 
 def _path(head: bytes, _: str) -> Framed:

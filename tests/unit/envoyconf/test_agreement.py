@@ -97,7 +97,7 @@ def test_what_the_sidecar_alone_decides_does_not(different: dict[str, Any]) -> N
 
 
 def test_every_field_of_a_policy_has_been_thought_of() -> None:
-    assert {field.name for field in fields(Policy)} == SEEN_BY_ENVOY.keys() | UNSEEN.keys()
+    assert {field.name for field in fields(Policy) if field.init} == SEEN_BY_ENVOY.keys() | UNSEEN.keys()
 
 
 def test_a_detached_policy_s_deadline_counts() -> None:
@@ -118,5 +118,12 @@ def test_the_last_policy_that_enforces_closes_the_filter_for_all() -> None:
 
 def test_the_order_of_policies_and_those_that_are_off_are_the_sidecar_s_alone() -> None:
     other = Policy("other", match=Match(frozenset({"PUT"})))
-    off = Policy("off", match=Match(paths=(PathPattern("/x"),)), mode=Mode.OFF)
+    off = Policy("off", match=Match(frozenset({"GET"})), mode=Mode.OFF)
     assert envoy_side(Policies((PLAIN, other))) == envoy_side(Policies((off, other, PLAIN)))
+
+
+def test_of_one_that_is_off_envoy_learns_that_it_selects_by_path() -> None:
+    off = Policy("off", match=Match(paths=(PathPattern("/x"),)), mode=Mode.OFF)
+    assert not envoy_side(Policies((PLAIN,))).refuses_escaped
+    assert envoy_side(Policies((off, PLAIN))).refuses_escaped
+    assert not envoy_side(Policies((off,))).refuses_escaped

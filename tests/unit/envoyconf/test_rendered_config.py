@@ -240,7 +240,9 @@ def test_no_client_is_internal() -> None:
     [
         ((BY_PATH,), "REJECT_REQUEST"),
         ((Policy("default"),), "KEEP_UNCHANGED"),
-        ((Policy("idle", match=BY_PATH.match, mode=Mode.OFF), Policy("default")), "KEEP_UNCHANGED"),
+        ((Policy("idle", match=BY_PATH.match, mode=Mode.OFF), Policy("default")), "REJECT_REQUEST"),
+        ((Policy("watched", match=BY_PATH.match, mode=Mode.SHADOW), Policy("default")), "REJECT_REQUEST"),
+        ((Policy("idle", match=BY_PATH.match, mode=Mode.OFF),), "KEEP_UNCHANGED"),
         ((Policy("watched", match=BY_PATH.match, mode=Mode.SHADOW),), "KEEP_UNCHANGED"),
     ],
 )

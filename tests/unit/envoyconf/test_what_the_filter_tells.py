@@ -8,8 +8,9 @@ import yaml
 
 from sidecar.envoyconf.filter import enabled_by_header, render_filter
 from sidecar.envoyconf.inputs import EnvoyInputs
-from sidecar.envoyconf.knowledge import PEER, ROUTE
+from sidecar.envoyconf.knowledge import PEER_NAMES, ROUTE, TELLS
 from sidecar.envoyconf.version import EnvoyVersion
+from sidecar.extproc import server
 from sidecar.extproc.codec.context import read_context
 from sidecar.extproc.wire import ext_proc_pb2 as pb
 from sidecar.idempotency.identity import JWT_NAMESPACE
@@ -45,11 +46,16 @@ def test_where_no_policy_asks_for_more_nothing_but_the_head_is_sent(policies: tu
 
     assert "request_attributes" not in asked
     assert "metadata_options" not in asked
+    assert "initial_metadata" not in asked["grpc_service"]
 
 
 @pytest.mark.parametrize(
     ("policy", "attributes"),
-    [(BY_ROUTE, [ROUTE]), (BY_PEER, [*PEER]), (replace(BY_PEER, match=BY_ROUTE.match), [ROUTE, *PEER])],
+    [
+        (BY_ROUTE, [ROUTE]),
+        (BY_PEER, [*PEER_NAMES]),
+        (replace(BY_PEER, match=BY_ROUTE.match), [ROUTE, *PEER_NAMES]),
+    ],
 )
 def test_the_attributes_are_those_that_a_policy_asks_for(policy: Policy, attributes: list[str]) -> None:
     assert processor(PLAIN, policy)["request_attributes"] == attributes
@@ -70,15 +76,38 @@ def test_the_namespaces_are_those_that_a_scope_is_read_from(
 
 
 def test_a_policy_that_only_watches_is_told_as_much() -> None:
-    assert processor(replace(BY_PEER, mode=Mode.SHADOW))["request_attributes"] == [*PEER]
+    assert processor(replace(BY_PEER, mode=Mode.SHADOW))["request_attributes"] == [*PEER_NAMES]
 
 
 def test_the_sidecar_reads_each_attribute_under_the_name_that_envoy_is_asked_for() -> None:
-    for kind, attribute in zip(("uri", "dns", "subject"), PEER, strict=True):
+    for kind, attribute in zip(("uri", "dns", "subject"), PEER_NAMES, strict=True):
         told = pb.ProcessingRequest()
         told.attributes["idempotency"].update({attribute: "me", ROUTE: "payments"})
         context = read_context(told)
         assert (context.peer, context.route) == ((kind, "me"), "payments")
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize(
+    "policies",
+    [
+        (BY_PEER,),
+        (PLAIN, BY_NOTE, BY_CLAIM),
+        (Policy("odd", scope=(ScopePart("metadata", "a, b/ü.c"),)), BY_PEER),
+        (BY_CLAIM, replace(BY_PEER, mode=Mode.OFF)),
+    ],
+)
+def test_the_filter_says_what_it_tells_so_that_the_sidecar_knows_what_it_is_not_told(
+    policies: tuple[Policy, ...], workers: int
+) -> None:
+    endpoints = tuple(f"unix:/run/{number}.sock" for number in range(workers))
+    entries = yaml.safe_load(render_filter(EnvoyInputs(Policies(policies), endpoints)))["http_filters"]
+    own = entries[-1]["typed_config"]["extension_config"]["typed_config"]
+    (told,) = own["grpc_service"]["initial_metadata"]
+
+    assert told["key"] == TELLS == server.TELLS
+    assert told["value"].isascii()
+    assert server.sources_told(told["value"]) == Policies(policies).needs != frozenset()
 
 
 # --- Without the sidecar

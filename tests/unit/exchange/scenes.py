@@ -184,10 +184,12 @@ class Teller:
 
     walked: set[Step] = field(default_factory=set)
 
-    def __call__(self, policy: Policy | None = POLICY, *, bypass: bool = False) -> Story:
-        """A new exchange under one policy, or under none."""
+    def __call__(
+        self, policy: Policy | None = POLICY, *, bypass: bool = False, sources: frozenset[str] | None = None
+    ) -> Story:
+        """A new exchange under one policy, or under none; `sources`: what Envoy tells of callers."""
         policies = () if policy is None else (replace(policy, bypass_when_unavailable=bypass),)
-        return Story(Exchange(Policies(policies), OWNER), self.walked)
+        return Story(Exchange(Policies(policies), OWNER, sources), self.walked)
 
 
 TellStory: TypeAlias = Callable[[Teller], None]

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from sidecar.exchange.effects import (
+    BreakOff,
     Count,
     ForwardRequest,
     PassRequest,
@@ -36,9 +37,10 @@ from sidecar.exchange.machine import ProtocolViolation
 from sidecar.exchange.states import State
 from sidecar.idempotency.claim import Claim, UnknownPolicy, UnknownReason
 from sidecar.idempotency.fields import Fields, first
+from sidecar.idempotency.identity import JWT_NAMESPACE
 from sidecar.idempotency.outcome import Outcome
-from sidecar.idempotency.policy import BodyMode, FingerprintSpec, InProgress, KeySource
-from sidecar.idempotency.scope import record_id
+from sidecar.idempotency.policy import BodyMode, FingerprintSpec, InProgress, KeySource, Mode
+from sidecar.idempotency.scope import PEER, ScopePart, record_id
 from tests.unit.exchange.scenes import (
     CLAIMED,
     ENDED,
@@ -441,3 +443,32 @@ def test_a_replay_keeps_repeated_header_fields_and_trailers(tell: Teller) -> Non
 
     assert the_reply(story).headers == (*cookies, ("idempotent-replayed", b"true"))
     assert the_reply(story).trailers == (("sum", b"1"),)
+
+
+# --- What Envoy does not tell
+
+
+BY_CLAIM_AND_PEER = replace(POLICY, scope=(ScopePart("jwt", "sub"), ScopePart("peer"), ScopePart.PATH))
+
+
+def test_a_caller_that_envoy_does_not_tell_is_none_that_is_absent(tell: Teller) -> None:
+    for sources in (frozenset[str](), frozenset({PEER})):
+        story = tell(BY_CLAIM_AND_PEER, sources=sources)
+        (refusal,) = story.on(head())
+
+        assert isinstance(refusal, BreakOff)
+        assert f"Envoy does not tell {JWT_NAMESPACE}" in refusal.detail
+        assert "which the policy payments tells callers apart by" in refusal.detail
+        assert story.after(ENDED).state() == State.CLOSED
+
+
+def test_a_caller_that_envoy_would_have_told_may_be_absent(tell: Teller) -> None:
+    (claim,) = tell(BY_CLAIM_AND_PEER, sources=frozenset({PEER, JWT_NAMESPACE})).on(head())
+
+    assert isinstance(claim, TakeClaim)
+
+
+def test_what_is_only_watched_passes_whatever_envoy_tells(tell: Teller) -> None:
+    watched = replace(BY_CLAIM_AND_PEER, mode=Mode.SHADOW)
+
+    assert tell(watched, sources=frozenset()).after(head()).state() == State.SHADOWING

@@ -7,11 +7,12 @@ from sidecar.exchange.effects import Complete, Effect, FetchPiece, MarkUnknown, 
 from sidecar.exchange.events import Claimed, Event, InFlight, PieceFetched, PieceLost, Recorded, Renewed
 from sidecar.exchange.machine import Exchange
 from sidecar.exchange.states import State
-from sidecar.extproc.server import ExchangeServer
+from sidecar.extproc.server import TELLS, ExchangeServer
 from sidecar.idempotency.body import KeptBody
 from sidecar.idempotency.patterns import PathPattern
 from sidecar.idempotency.policy import Match, Policies, Policy
 from sidecar.idempotency.record import Record
+from sidecar.idempotency.scope import ScopePart
 from tests.unit.extproc.driver_scene import (
     CLAIMED,
     KEPT,
@@ -439,3 +440,21 @@ async def test_a_route_that_names_no_policy_there_is_fails_closed_and_says_so() 
     assert observer.of("violated") == [(stream.failures[0], None)]
     assert stream.sent == []
     assert store.asked == []
+
+
+@pytest.mark.parametrize(
+    ("said", "admitted"), [({}, False), ({TELLS: "b"}, False), ({TELLS: "b,a%2C%20x"}, True)], ids=repr
+)
+async def test_a_request_whose_caller_envoy_does_not_tell_fails_closed(
+    said: dict[str, str], admitted: bool
+) -> None:
+    store, observer = FakeStore(), FakeObserver()
+    by_note = Policy("noted", scope=(ScopePart("metadata", "a, x.tenant"),))
+    server = ExchangeServer(lambda: Policies((by_note,)), store, observer)
+    stream = FakeStream(sent_along=said)
+
+    server.accept(stream).on_message(request_headers())
+    await turn()
+
+    assert (len(store.asked), len(stream.failures)) == ((1, 0) if admitted else (0, 1))
+    assert observer.of("violated") == [(detail, None) for detail in stream.failures]

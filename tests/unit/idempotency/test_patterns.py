@@ -99,7 +99,9 @@ PAYMENTS = Policy(
     [
         ("POST", "a.example", "/pay/1", True),
         ("GET", "a.example", "/pay/1", False),
-        ("post", "a.example", "/pay/1", False),
+        ("post", "a.example", "/pay/1", True),
+        ("pOsT", "a.example", "/pay/1", True),
+        ("POSTS", "a.example", "/pay/1", False),
         ("POST", "b.example", "/pay/1", False),
         ("POST", "a.example", "/refund", False),
     ],

@@ -39,6 +39,10 @@ def test_the_same_scope_and_key_have_the_same_id() -> None:
     assert record_id(SCOPE, request(), "k") == record_id(SCOPE, request(), "k")
 
 
+def test_a_method_in_another_case_has_the_same_id() -> None:
+    assert record_id(SCOPE, request(method="post"), "k") == record_id(SCOPE, request(), "k")
+
+
 @pytest.mark.parametrize(
     "other",
     [
