@@ -8,6 +8,8 @@ from sidecar.idempotency.policy import Policy
 from sidecar.idempotency.record import Record
 from sidecar.idempotency.replay import storable
 
+_WITHOUT_CONTENT = frozenset({204, 304})
+
 
 class Capture:
     """Keeps what may be stored of a response, and knows when the last byte of its body has been seen.
@@ -18,7 +20,9 @@ class Capture:
 
     __slots__ = ("_excluded", "_kept", "_left", "_limit", "_of_call", "_pieces", "_seen", "head")
 
-    def __init__(self, head: ResponseHeaders, policy: Policy, *, of_call: bool = False) -> None:
+    def __init__(
+        self, head: ResponseHeaders, policy: Policy, method: str = "", *, of_call: bool = False
+    ) -> None:
         self.head = head
         self._of_call = of_call
         self._excluded = policy.exclude_response_headers
@@ -27,7 +31,7 @@ class Capture:
         self._kept: bytearray | None = bytearray()
         """What has come since the last of `_pieces`; None where nothing is kept."""
         self._seen = 0
-        self._left = _content_length(head, of_call=of_call)
+        self._left = _content_length(head, method, of_call=of_call)
 
     def feed(self, data: bytes) -> None:
         """Take in the next bytes of the response body."""
@@ -88,13 +92,16 @@ class Capture:
         )
 
 
-def _content_length(head: ResponseHeaders, *, of_call: bool) -> int | None:
+def _content_length(head: ResponseHeaders, method: str, *, of_call: bool) -> int | None:
     """The length after which the response is complete; None where only its end can tell.
 
-    A gRPC call is complete with its trailers, which need no announcement.
+    A gRPC call is complete with its trailers, which need no announcement. Some responses have no content, and
+    are complete with their head, whatever it announces (RFC 9112 §6.3): over HTTP/2 their end may come apart.
     """
     if (of_call and head.status == 200) or first(head.headers, "trailer") is not None:
         return None
+    if method == "HEAD" or head.status in _WITHOUT_CONTENT:
+        return 0
     return content_length(head.headers)
 
 

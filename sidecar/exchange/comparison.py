@@ -1,8 +1,8 @@
 """A duplicate of what is recorded: its payload is compared, then it is answered from the record."""
 
 from sidecar.exchange import states
-from sidecar.exchange.core import Effects
-from sidecar.exchange.effects import LargeReply, ReadRequestBody, Reply
+from sidecar.exchange.core import LARGE_BODY_MS, Effects
+from sidecar.exchange.effects import Answer, ExtendTimeout, LargeReply, ReadRequestBody, Reply
 from sidecar.exchange.events import Recorded, RequestBody, RequestTrailers
 from sidecar.exchange.replying import Replying
 from sidecar.idempotency.advertising import with_advertised
@@ -29,11 +29,14 @@ class Comparison(Replying):
         """It was executed: replay it, once the payload is known to be the same (G3)."""
         self._record, self._expires_ms = event.record, event.expires_ms
         unread = self._request_has_body and not self._is_whole
-        counts = self._policy.fingerprint.body is not BodyMode.NONE
-        if self._record.fingerprint is not None and unread and counts:
+        if self._record.fingerprint is not None and unread and self._counts_body:
             self.state = states.COMPARING
             return self._asking(ReadRequestBody())
         return self._answer_from_record()
+
+    @property
+    def _counts_body(self) -> bool:
+        return self._policy.fingerprint.body is not BodyMode.NONE
 
     def compare(self, event: RequestBody) -> Effects:
         """Take in a piece of the duplicate's body; answer at its end."""
@@ -69,7 +72,17 @@ class Comparison(Replying):
             reply = Reply(record.status, headers, body, REPLAY_DETAILS, record.trailers, to_call=to_call)
             return (reply, counted)
         self._large = LargeReply(record.status, headers, body, REPLAY_DETAILS, record.trailers, to_call)
-        return self._begin_to_give(counted)
+        return (*self._patience_to_gather(), *self._begin_to_give(counted))
+
+    def _patience_to_gather(self) -> tuple[Answer, ...]:
+        """Where all pieces are gathered for one message, and it is the head that waits for it.
+
+        Where the body was read, Envoy waits without a limit; after a wait it was asked for patience already.
+        """
+        read = self._request_has_body and (self._is_whole or self._counts_body)
+        if read or self._waited or self._gives_piecewise:
+            return ()
+        return self._asking(ExtendTimeout(LARGE_BODY_MS))
 
     def _call_status(self, record: Record) -> GrpcStatus | None:
         """What the recorded gRPC call ended with."""

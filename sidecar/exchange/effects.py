@@ -61,7 +61,7 @@ class ForwardHeld(Value):
 
 
 class ExtendTimeout(Value):
-    """Wait up to `timeout_ms` for the answer to the request's head; not an answer itself."""
+    """Wait up to `timeout_ms` for the answer to the message that was shown last; not an answer itself."""
 
     timeout_ms: int
 

@@ -39,7 +39,7 @@ class Replying(Core):
         """A piece is there: give it to the client, and ask for the next."""
         self._fetched += 1
         reply, last = self._large, self._fetched == self._large.body.count
-        if self._may_stream_reply and may_stream(reply.headers, to_call=reply.to_call):
+        if self._gives_piecewise:
             given = self._streamed(event.data, last=last)
         else:
             given = self._at_once(event.data, last=last)
@@ -47,6 +47,11 @@ class Replying(Core):
             return (*given, FetchPiece(reply.body, self._fetched))
         self.state = states.ANSWERED
         return given
+
+    @property
+    def _gives_piecewise(self) -> bool:
+        """Whether `_large` may be given as it is read; else it has to be gathered, for one message."""
+        return self._may_stream_reply and may_stream(self._large.headers, to_call=self._large.to_call)
 
     def _streamed(self, data: bytes, *, last: bool) -> Effects:
         reply = self._large

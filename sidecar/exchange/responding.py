@@ -3,9 +3,10 @@
 from sidecar.exchange import states
 from sidecar.exchange.call import Call
 from sidecar.exchange.capture import Capture
-from sidecar.exchange.core import NEVER_FORWARDED, Core, Effects, present
-from sidecar.exchange.effects import Answer, PassResponseHeaders
+from sidecar.exchange.core import LARGE_BODY_MS, NEVER_FORWARDED, Core, Effects, present
+from sidecar.exchange.effects import Answer, ExtendTimeout, PassResponseHeaders
 from sidecar.exchange.events import ResponseBody, ResponseHeaders, ResponseTrailers
+from sidecar.idempotency.body import HeldBody
 from sidecar.idempotency.fields import Fields
 from sidecar.idempotency.grpc import GrpcStatus, status_in
 from sidecar.idempotency.outcome import Outcome, Verdict, is_envoys_own, judge, judge_call
@@ -31,13 +32,14 @@ class Responding(Core):
         """`early`: before the request was known whole."""
         self._judge_head(event)
         recording = self._verdict.outcome is _RECORD
-        told = self._advertised() if recording else ()
-        more = recording and not event.end_of_stream
-        answer = PassResponseHeaders(more, present(event.headers, REPLAYED), told)
+        marks = present(event.headers, REPLAYED)
         if not recording:
-            return self._settle(answer, self._give_up_record(whole=not early))
-        self._capture = Capture(event, self._policy, of_call=self._grpc_call is not None)
-        if event.end_of_stream:
+            return self._settle(PassResponseHeaders(False, marks, ()), self._give_up_record(whole=not early))
+        of_call = self._grpc_call is not None
+        self._capture = Capture(event, self._policy, self._request.method, of_call=of_call)
+        whole = event.end_of_stream or self._capture.has_whole_body
+        answer = PassResponseHeaders(not whole, marks, self._advertised())
+        if whole:
             return self._settle(answer, self._complete(early=early))
         self.state = states.CAPTURING_EARLY if early else states.CAPTURING
         return (answer,)
@@ -96,4 +98,8 @@ class Responding(Core):
             self._verdict = self._judge_call(self._capture.head, trailers)
             if self._verdict.outcome is not _RECORD:
                 return self._settle(answer, self._give_up_record(whole=not early))
-        return self._settle(answer, self._complete(early=early, trailers=trailers))
+        complete = self._complete(early=early, trailers=trailers)
+        settling = self._settle(answer, complete)
+        if isinstance(complete.record.body, HeldBody) and not self._response_duplex:
+            return (ExtendTimeout(LARGE_BODY_MS), *settling)
+        return settling

@@ -242,7 +242,8 @@ class Shadowing(Protecting, Responding):
         """Judge the head as it passes; the rest is looked at where it counts."""
         self._judge_head(event)
         more = self._verdict.outcome is Outcome.RECORD and not event.end_of_stream
-        self._capture = Capture(event, self._policy, of_call=self._grpc_call is not None)
+        of_call = self._grpc_call is not None
+        self._capture = Capture(event, self._policy, self._request.method, of_call=of_call)
         self._heard, self._heard_all = True, not more
         return (PassResponseHeaders(more), *self._settle_if_over())
 

@@ -131,12 +131,14 @@ class Walk(Promises):
         length = first(event.headers, "content-length")
         awaits_trailers = self.call is not None and event.status == 200
         self.announced = None if length is None or awaits_trailers else int(length)
+        if event.status in {204, 304} and not awaits_trailers:
+            self.announced = 0
         if self.full_duplex or (self.request_duplex and not self.forwarded and not self.bypassed):
             # Its own reply, to a request that it holds: nothing is waited for in the other direction.
             self.unanswered.clear()
             self.handed_request.clear()
             self.rest.clear()
-        self.sends("response head", event, last=event.end_of_stream)
+        self.sends("response head", event, last=event.end_of_stream or self.announced == 0)
 
     def sends_response_body(self) -> None:
         data = self.data.draw(DATA if self.call is None else MESSAGES)

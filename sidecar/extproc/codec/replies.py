@@ -138,9 +138,15 @@ def _header_map(fields: Iterable[tuple[str, bytes]]) -> pb.HeaderMap:
 
 
 def _joined(fields: Fields, *, to_call: bool) -> Fields:
-    """Repeated fields as one, in the list syntax of RFC 9110 §5.3."""
+    """Repeated fields as one, in the list syntax of RFC 9110 §5.3.
+
+    Empty members of HTTP's lists are left out, which says the same (§5.6.1): at either end they would leave a
+    space there, and a field of HTTP/2 must not begin or end with one (RFC 9113 §8.2.1).
+    """
     comma = _METADATA_COMMA if to_call else _COMMA
-    joined: dict[str, bytes] = {}
+    members: dict[str, list[bytes]] = {}
     for name, value in fields:
-        joined[name] = joined[name] + comma + value if name in joined else value
-    return tuple(joined.items())
+        members.setdefault(name, []).append(value)
+    return tuple(
+        [(name, comma.join(values if to_call else filter(None, values))) for name, values in members.items()]
+    )

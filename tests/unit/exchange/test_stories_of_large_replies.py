@@ -2,11 +2,13 @@
 
 from dataclasses import replace
 
+from sidecar.exchange.core import LARGE_BODY_MS
 from sidecar.exchange.effects import (
     BeginReply,
     BreakOff,
     Complete,
     Effect,
+    ExtendTimeout,
     FetchPiece,
     LargeReply,
     Reply,
@@ -35,6 +37,7 @@ from sidecar.exchange.states import State
 from sidecar.idempotency.body import PIECE_BYTES, HeldBody
 from sidecar.idempotency.fields import Fields
 from sidecar.idempotency.outcome import Outcome
+from sidecar.idempotency.policy import BodyMode, FingerprintSpec
 from tests.unit.exchange.scenes import (
     CLAIMED,
     DETACHED,
@@ -45,6 +48,7 @@ from tests.unit.exchange.scenes import (
     LARGE,
     LAST_PIECE,
     PIECE,
+    POLICY,
     UPSTREAM,
     WAITING,
     Story,
@@ -164,6 +168,29 @@ def test_a_reply_that_a_stream_would_take_fields_from_is_given_at_once_when_all_
     assert story.state() is State.ANSWERED
 
 
+def test_envoy_is_asked_to_wait_while_all_of_a_reply_is_gathered_before_its_head_is_answered(
+    tell: Teller,
+) -> None:
+    unread = replace(POLICY, fingerprint=FingerprintSpec(body=BodyMode.NONE))
+    of_no_body = fingerprint(head(), policy=unread)
+    for story, of in (
+        (tell().after(head(body=False)), OF_HEAD),
+        (tell(unread).after(head()), of_no_body),
+    ):
+        record = recorded(LARGE, of=of, headers=COOKIES)
+        assert story.on(record) == (ExtendTimeout(LARGE_BODY_MS), FetchPiece(LARGE, 0))
+
+
+def test_where_the_body_was_read_or_a_wait_was_granted_envoy_waits_as_it_is(tell: Teller) -> None:
+    story = tell().after(head(), recorded(LARGE, of=OF_PIECES, headers=COOKIES))
+    assert story.after(RequestBody(b"x", end_of_stream=False)).on(RequestBody(b"yz", end_of_stream=True)) == (
+        FetchPiece(LARGE, 0),
+    )
+
+    waited = tell(WAITING).after(head(body=False), InFlight(1), OwnerGone())
+    assert waited.on(recorded(LARGE, of=OF_HEAD, headers=COOKIES)) == (FetchPiece(LARGE, 0),)
+
+
 # --- A piece that is not to be had
 
 
@@ -228,6 +255,21 @@ def test_whoever_waited_for_the_owner_is_given_the_large_record(tell: Teller) ->
     story = tell(WAITING).after(head(body=False), InFlight(1), OwnerGone(), recorded(LARGE, of=OF_HEAD))
 
     assert story.on(FIRST)[0] == BeginReply(large_reply())
+
+
+# --- A large response that is recorded as it passes
+
+
+def test_envoy_is_asked_to_wait_while_the_pieces_of_a_large_response_are_written(tell: Teller) -> None:
+    policy = replace(POLICY, max_response_body=HELD.size)
+    story = tell(policy).after(head(body=False), CLAIMED, answer())
+    for piece in HELD.pieces:
+        story.on(ResponseBody(piece, end_of_stream=False))
+
+    patience, complete = story.on(ResponseBody(b"", end_of_stream=True))
+    assert patience == ExtendTimeout(LARGE_BODY_MS)
+    assert isinstance(complete, Complete)
+    assert complete.record.body == HELD
 
 
 # --- The answer to a detached execution

@@ -408,6 +408,20 @@ def test_repeated_fields_of_a_streamed_reply_are_joined_in_their_order() -> None
     assert trailers == (("t", b"1, 2"),)
 
 
+@pytest.mark.parametrize(
+    ("values", "joined"),
+    [((b"", b"a", b""), b"a"), ((b"a", b"", b"b"), b"a, b"), ((b"", b""), b""), ((b"",), b"")],
+)
+def test_empty_members_are_left_out_when_fields_are_joined(values: tuple[bytes, ...], joined: bytes) -> None:
+    fields: Fields = (*TYPED, *[("vary", value) for value in values])
+    trailers: Fields = tuple(("t", value) for value in values)
+
+    head, _, ending, _ = streamed(Reply(200, fields, b"x", "d", trailers=trailers))
+
+    assert head[-1] == ("vary", joined)
+    assert ending == (("t", joined),)
+
+
 def test_a_body_without_a_type_is_streamed_for_an_immediate_reply_would_give_it_one() -> None:
     head, pieces, trailers, ends = streamed(Reply(200, (), b"done", "d"))
 
