@@ -47,6 +47,7 @@ class Connection:
         self._interlude: Callable[[int, int, int, bytes], None] | None = self._first_frame
         """Takes the next frame, where it is not just any."""
         self._draining = False
+        self._last_announced: int | None = None
         self._window_updates = 0
         self._pings = Budget(limits.pings, "PING frames", now)
         self._settings = Budget(limits.settings, "SETTINGS frames", now)
@@ -119,7 +120,13 @@ class Connection:
             self.closing = True
             self._calls.abandon_all()
             self._greet()
-            self._outlet.write(frames.goaway_frame(self._calls.last_id, code, detail))
+            self._outlet.write(frames.goaway_frame(self._last_served(), code, detail))
+
+    def _last_served(self) -> int:
+        """The last stream that is or was served, for a GOAWAY: no later one may name a later stream."""
+        if self._last_announced is None:
+            self._last_announced = self._calls.last_id
+        return self._last_announced
 
     # --- Reading
 
@@ -280,7 +287,7 @@ class Connection:
         """The client knows of the drain: say which stream was the last."""
         if not self._calls.refuse_new and not self.closing:
             self._calls.refuse_new = True
-            self._outlet.write(frames.goaway_frame(self._calls.last_id, ErrorCode.NO_ERROR, "draining"))
+            self._outlet.write(frames.goaway_frame(self._last_served(), ErrorCode.NO_ERROR, "draining"))
 
     def _too_much_queued(self) -> None:
         self.give_up(ErrorCode.ENHANCE_YOUR_CALM, "more answers are waiting for the peer than may be held")

@@ -322,6 +322,18 @@ def test_a_drain_asks_for_no_more_and_serves_what_was_on_its_way() -> None:
     assert [told.ends for told in scene.told] == [1, 1]
 
 
+def test_the_last_goaway_names_no_later_stream_than_the_one_before() -> None:
+    scene = Scene().greet()
+    scene.call(1, b"one")
+    scene.connection.drain()
+    scene.feed(ping(b"draining", ack=True))
+    scene.call(3, b"too late")
+
+    scene.connection.abandon()
+
+    assert goaways(scene.taken()) == [(1, ErrorCode.NO_ERROR)]
+
+
 def test_a_drain_does_not_wait_for_a_ping_that_is_not_answered() -> None:
     scene = Scene().greet()
     scene.connection.drain()
