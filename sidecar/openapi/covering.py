@@ -4,8 +4,6 @@ A description names a set of requests: a parameter in a path may be any text but
 may be one of several. So a policy covers all of an operation, some of it, or nothing.
 """
 
-import functools
-import itertools
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -14,7 +12,7 @@ from urllib.parse import urlsplit
 
 from sidecar.idempotency.patterns import PathPattern
 from sidecar.idempotency.policy import Match, Mode, Policies, Policy
-from sidecar.openapi.specification import Object, Operation
+from sidecar.openapi.specification import Operation
 
 _PARAMETER = re.compile(r"\{[^{}/]*\}")
 _FRESH = "\ufffe"
@@ -22,7 +20,6 @@ _FRESH = "\ufffe"
 _ONE, _RUN, _ALL = "one", "run", "all"
 """One character that is no slash; any run of them; any run at all. Literals are single characters."""
 _RUNS = frozenset({_RUN, _ALL})
-_MAX_SERVERS = 64
 
 
 class Extent(IntEnum):
@@ -147,28 +144,8 @@ def _agree(left: str, right: str) -> bool:
     return left == right
 
 
-def _places(servers: Iterable[Object]) -> Iterator[tuple[str | None, str]]:
-    """Authority and base path of every server; a server without an authority is wherever the document is."""
-    for server in servers:
-        for url in _urls(server):
-            parts = urlsplit(url)
-            yield parts.netloc.rpartition("@")[2] or None, parts.path
-
-
-def _urls(server: Object) -> list[str]:
-    """A server's URL with every value of its variables; those without an `enum` have their default."""
-    url = str(server.get("url", "/"))
-    variables = server.get("variables")
-    if not isinstance(variables, dict):
-        return [url]
-    names = [name for name in variables if isinstance(variables[name], dict)]
-    choices = [variables[name].get("enum") or [variables[name].get("default", "")] for name in names]
-    combinations = itertools.islice(itertools.product(*choices), _MAX_SERVERS)
-    return [
-        functools.reduce(
-            lambda text, pair: text.replace(f"{{{pair[0]}}}", str(pair[1])),
-            zip(names, values, strict=True),
-            url,
-        )
-        for values in combinations
-    ]
+def _places(urls: Iterable[str]) -> Iterator[tuple[str | None, str]]:
+    """Authority and base path of every URL; one without an authority is wherever the document is."""
+    for url in urls:
+        parts = urlsplit(url)
+        yield parts.netloc.rpartition("@")[2] or None, parts.path

@@ -3,25 +3,21 @@
 What is not looked at is not checked: an Overlay leaves it as it is.
 """
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias, cast
-from urllib.parse import urlsplit
 
-import yaml
-
-from sidecar.config.errors import ConfigError, ConfigProblem, quoted
+from sidecar.config.errors import ConfigError, RefusedError, quoted
 from sidecar.idempotency.pointer import Pointer
+from sidecar.openapi.parsing import Step, failed, line_of, parse
+from sidecar.openapi.servers import urls
 
-Step: TypeAlias = str | int
 Object: TypeAlias = Mapping[str, object]
 
 METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "trace")
 _MAX_FILE = 32 << 20
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _VERSION = re.compile(r"3\.\d+(\.\d+)?(-.*)?")
 _AN_OBJECT = "a mapping"
 
@@ -33,13 +29,13 @@ class Operation:
     Attributes:
         path: The path's template, as it stands in the description.
         method: In lower case, as it stands there.
-        servers: Where it is served: the nearest that the description names.
+        servers: The URLs where it is served, by the nearest servers that the description names.
         parameters: Its own and those of its path, by place and name; names of headers in lower case.
     """
 
     path: str
     method: str
-    servers: tuple[Object, ...]
+    servers: tuple[str, ...]
     parameters: frozenset[tuple[str, str]]
 
 
@@ -50,8 +46,8 @@ class Specification:
         """Refuses (`ConfigError`) what is no description of a version 3."""
         self._file, self._text = file, text
         self.root = self._object(root, (), "the document")
-        version = str(self.root.get("openapi", ""))
-        if not _VERSION.fullmatch(version):
+        version = self.root.get("openapi", "")
+        if not _VERSION.fullmatch(_text(version)):
             raise self._error(
                 ("openapi",), f"{quoted(version)} is not a version", "openapi: 3.0.x or later 3.x"
             )
@@ -68,17 +64,17 @@ class Specification:
             with path.open("rb") as opened:
                 content = opened.read(_MAX_FILE + 1)
         except OSError as error:
-            raise _failed(
+            raise failed(
                 file, f"the file cannot be read: {error.strerror}", "a file that can be read"
             ) from None
         if len(content) > _MAX_FILE:
-            raise _failed(file, "the file is larger than 32MiB", "at most 32MiB")
+            raise failed(file, "the file is larger than 32MiB", "at most 32MiB")
         try:
             text = content.decode("utf-8-sig")
         except UnicodeDecodeError as error:
             line = content.count(b"\n", 0, error.start) + 1
-            raise _failed(file, "the file is not UTF-8", "YAML or JSON in UTF-8", line) from None
-        return cls(file, text, _parse(file, text))
+            raise failed(file, "the file is not UTF-8", "YAML or JSON in UTF-8", line) from None
+        return cls(file, text, parse(file, text))
 
     def operations(self) -> Iterator[Operation]:
         """Every operation, in the order of the document; a path that is a reference has none of its own.
@@ -95,7 +91,7 @@ class Specification:
     def title(self) -> tuple[str, str]:
         """The title and the version of what is described."""
         info = self._object(self.root.get("info", {}), ("info",), "info")
-        return str(info.get("title", "the API")), str(info.get("version", "1"))
+        return _text(info.get("title")) or "the API", _text(info.get("version")) or "1"
 
     def existing(self, steps: tuple[str, ...]) -> object | None:
         """What stands at a place, None where nothing does."""
@@ -117,26 +113,22 @@ class Specification:
         return Operation(
             path,
             method,
-            tuple(self._server(each, at) for each in servers),
+            tuple(url for each in servers for url in self._urls(each, at)),
             frozenset(parameters),
         )
 
-    def _server(self, value: object, at: tuple[Step, ...]) -> Object:
-        server = self._object(value, at, "a server")
+    def _urls(self, value: object, at: tuple[Step, ...]) -> tuple[str, ...]:
         try:
-            urlsplit(str(server.get("url", "/")))
-        except ValueError:
-            raise self._error(
-                at, f"{quoted(server['url'])} is not a URL", "https://HOST/PATH or /PATH"
-            ) from None
-        return server
+            return urls(self._object(value, at, "a server"))
+        except RefusedError as error:
+            raise self._error(at, error.message, error.allowed) from None
 
     def _parameters(self, holder: Object, at: tuple[Step, ...]) -> Iterator[tuple[str, str]]:
         for index, value in enumerate(
             self._list(holder.get("parameters", []), (*at, "parameters"), "parameters")
         ):
             parameter = self._resolved(self._object(value, (*at, "parameters", index), "a parameter"))
-            place, name = str(parameter.get("in", "")), str(parameter.get("name", ""))
+            place, name = _text(parameter.get("in")), _text(parameter.get("name"))
             yield place, name.lower() if place == "header" else name
 
     def _resolved(self, value: Object) -> Object:
@@ -163,40 +155,9 @@ class Specification:
         return value
 
     def _error(self, at: tuple[Step, ...], message: str, allowed: str) -> ConfigError:
-        return _failed(self._file, message, allowed, _line(self._text, at))
+        return failed(self._file, message, allowed, line_of(self._text, at))
 
 
-def _parse(file: str, text: str) -> object:
-    try:
-        return json.loads(text) if text.lstrip().startswith("{") else yaml.load(text, _LOADER)  # noqa: S506 - safe
-    except json.JSONDecodeError as error:
-        raise _failed(file, f"not JSON: {error.msg}", "well-formed JSON", error.lineno) from None
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise _failed(file, f"not YAML: {error.problem}", "well-formed YAML", line) from None
-    except (yaml.YAMLError, ValueError) as error:
-        raise _failed(file, f"not YAML: {quoted(error)}", "well-formed YAML", 1) from None
-    except RecursionError:
-        raise _failed(file, "nested too deeply", "a document that is not", 1) from None
-
-
-def _line(text: str, at: tuple[Step, ...]) -> int:
-    """The line of a place, or of the nearest thing around it that is there."""
-    try:
-        node = yaml.compose(text.replace("\t", " "), _LOADER)
-    except (yaml.YAMLError, RecursionError):  # JSON may be written as no YAML is
-        return 1
-    line = node.start_mark.line if node else 0
-    for step in at:
-        if isinstance(node, yaml.MappingNode):
-            found = [(key, value) for key, value in node.value if key.value == step]
-            key, node = found[-1] if found else (node, None)
-            line = key.start_mark.line if found else line
-        elif isinstance(node, yaml.SequenceNode) and isinstance(step, int):
-            node = node.value[step]
-            line = node.start_mark.line
-    return line + 1
-
-
-def _failed(file: str, message: str, allowed: str, line: int | None = None) -> ConfigError:
-    return ConfigError([ConfigProblem(file, line, "", message, allowed)])
+def _text(value: object) -> str:
+    """A value as text: YAML reads `3.1` as a number. A list or a mapping, however deep, has none."""
+    return "" if value is None or isinstance(value, dict | list) else str(value)

@@ -15,6 +15,7 @@ paths:
     post:
       responses: {"200": {description: ok}}
 """
+SERVERS = "servers: [{url: 'https://{h}/', variables: {h: {X}}}]\n"
 
 
 def run(directory: Path, spec: str, *arguments: str) -> tuple[int, str, str]:
@@ -55,6 +56,10 @@ def test_that_nothing_is_covered_is_an_answer(tmp_path: Path) -> None:
         (SPEC.replace('{"200": {description: ok}}', "[]"), 6, "responses is not a mapping"),
         (SPEC.replace("    post:\n", "    post:\n      parameters: 1\n"), 6, "parameters is not a list"),
         (SPEC + "servers: [{url: 'http://['}]\n", 5, '"http://[" is not a URL'),
+        (SPEC + SERVERS.replace("X", "enum: 5"), 5, 'the enum of the server variable "h" is not a list'),
+        (SPEC + SERVERS.replace("X", "enum: ['[']"), 5, '"https://[/" is not a URL'),
+        (SPEC + SERVERS.replace("X", "default: '['"), 5, '"https://[/" is not a URL'),
+        ("[" * 200_000, 1, "nested more than 256 deep; allowed: 256 levels"),
         ("[1]", 1, "the document is not a mapping"),
         ("a: b: c", 1, "not YAML: "),
         ('{"a":\n 1,}', 2, "not JSON: "),

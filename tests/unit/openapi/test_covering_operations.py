@@ -17,8 +17,7 @@ def paths(*globs: str) -> Match:
 
 
 def operation(path: str = "/orders", method: str = "post", *urls: str) -> Operation:
-    servers = tuple({"url": url} for url in urls or ("/",))
-    return Operation(path, method, servers, frozenset())
+    return Operation(path, method, urls or ("/",), frozenset())
 
 
 def covered(policies: list[Policy], described: Operation) -> Coverage:
@@ -97,21 +96,6 @@ def test_the_base_path_and_host_of_each_server_count() -> None:
     assert covered([v1], operation("/orders", "post", "https://a.example")).policies == ()
     spread = covered([here], operation("/orders", "post", "https://a.example", "https://b.example"))
     assert (len(spread.policies), spread.certain) == (1, False)
-
-
-def test_a_server_is_every_value_of_its_variables() -> None:
-    variables = {"env": {"default": "live", "enum": ["live", "test"]}, "v": {"default": "v2"}}
-    described = Operation(
-        "/x", "post", ({"url": "https://{env}.a/{v}", "variables": variables},), frozenset()
-    )
-
-    def certain(*globs: str, host: str = "*.a") -> bool:
-        match = Match(hosts=(HostPattern(host),), paths=tuple(map(PathPattern, globs)))
-        return covered([Policy("p", match=match)], described).certain
-
-    assert certain("/v2/x")
-    assert not certain("/v1/x")
-    assert not certain("/v2/x", host="live.a")
 
 
 _GLOBS = st.lists(st.sampled_from(["a", "b", "/", "*", "**", "/**"]), max_size=5).map(

@@ -29,9 +29,9 @@ def test_the_nearest_servers_are_those_of_an_operation(tmp_path: Path) -> None:
         "  /b: {servers: [{url: /path}], put: {}}\n",
     )
 
-    urls = {(each.method, each.path): each.servers[0]["url"] for each in found}
+    urls = {(each.method, each.path): each.servers[0] for each in found}
     assert urls == {("get", "/a"): "/root", ("post", "/a"): "/own", ("put", "/b"): "/path"}
-    assert operations(tmp_path, "paths: {/a: {get: {}}}\n")[0].servers == ({"url": "/"},)
+    assert operations(tmp_path, "paths: {/a: {get: {}}}\n")[0].servers == ("/",)
 
 
 def test_parameters_are_those_of_the_path_and_of_the_operation_through_references(tmp_path: Path) -> None:
@@ -65,8 +65,14 @@ def refused(directory: Path, content: str | bytes) -> str:
     [
         (b"openapi: 3.0.0\ninfo: \xff", ":2: the file is not UTF-8; allowed: "),
         ("a: 2024-13-45\n", ":1: not YAML: "),
-        ('{"a":' * 5_000, ":1: nested too deeply; allowed: "),
+        ("a:\n- " + "[" * 200_000, ":2: nested more than 256 deep; allowed: 256 levels"),
+        (f'{{"a": {"[" * 256}{"]" * 256}}}', ":1: nested more than 256 deep; allowed: 256 levels"),
+        ('{"a":' * 200_000 + "0" + "}" * 200_000, ":1: nested more than 256 deep; allowed: 256 levels"),
         ("a: !!python/name:os.system x\n", ":1: not YAML: could not determine a constructor"),
+        ("a:\n- !!bool x\n", ':2: not YAML: "x" is no bool; allowed: well-formed YAML'),
+        ("a: !!timestamp x\n", ':1: not YAML: "x" is no timestamp; allowed: '),
+        ("a: !!int ''\n", ':1: not YAML: "" is no int; allowed: '),
+        (f"a: 1{':00' * 200}.5\n", ':1: not YAML: "1:00:00:'),
         ('{"openapi": "\\ud800"}', ":1: "),
     ],
 )
@@ -94,3 +100,18 @@ def test_an_alias_is_what_it_stands_for(tmp_path: Path) -> None:
     found: Any = operations(tmp_path, f"l0: &l0 [x]\n{bomb}paths: {{/a: &a {{get: {{}}}}, /b: *a}}\n")
 
     assert [each.path for each in found] == ["/a", "/b"]
+
+
+@pytest.mark.parametrize("nested", ["[" * 250 + "]" * 250, f'{{"a": {"[" * 250}{"]" * 250}}}'])
+def test_what_is_nested_less_than_that_is_read(tmp_path: Path, nested: str) -> None:
+    assert operations(tmp_path, f"x: {nested}\npaths: {{/a: {{get: {{}}}}}}\n")
+
+
+def test_what_has_to_be_a_text_is_none_where_aliases_nest_it_beyond_all_limits(tmp_path: Path) -> None:
+    levels = "".join(f"l{n}: &l{n} {'[' * 250}*l{n - 1}{']' * 250}\n" for n in range(1, 9))
+    deep = f"l0: &l0 [x]\n{levels}info: {{title: *l8, version: *l8}}\n"
+    found = read(tmp_path, f"openapi: 3.1.0\n{deep}paths: {{/a: {{get: {{parameters: [{{in: *l8}}]}}}}}}\n")
+
+    assert found.title() == ("the API", "1")
+    assert [each.parameters for each in found.operations()] == [{("", "")}]
+    assert refused(tmp_path, f"{deep}openapi: *l8\n").startswith(":11: a list is not a version; allowed: ")
