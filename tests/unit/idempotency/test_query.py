@@ -27,3 +27,4 @@ def test_the_order_of_different_parameters_does_not_count_that_of_equal_ones_doe
     assert unordered("a=1&b=2&a=3") == unordered("b=2&a=1&a=%33")
     assert unordered("a=1&b=2&a=3") != unordered("a=3&b=2&a=1")
     assert unordered("a=\xe9") != unordered("a=%C3%A9")
+    assert unordered("i[][a]=1&i[][b]=5&i[][a]=2") != unordered("i%5B%5D%5Ba%5D=1&i[][a]=2&i[][b]=5")
