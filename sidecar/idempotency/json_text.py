@@ -22,7 +22,10 @@ one of nothing but decimals 140 ms; to find a fault at the end of many short ite
 caller to keep to it.
 """
 
-_JSON_TYPES = frozenset({b"application/json", b"text/json"})
+_JSON_TYPES = frozenset(
+    {b"application/json", b"text/json", b"application/json-rpc", b"application/jsonrequest"}
+)
+"""The last two are what JSON-RPC over HTTP may have in place of the first."""
 
 
 class MalformedJsonError(ValueError):
@@ -64,12 +67,11 @@ def canonical(document: Json) -> bytes:
 def is_json(content_type: bytes | None) -> bool:
     """Whether a body of this content-type is JSON, by its name or its suffix `+json` (RFC 6839 §3.1).
 
-    Parameters and case do not count. A body of no type counts as JSON: what else is it to be read as?
+    Parameters and case do not count. A body of no type, or of an empty one, counts as JSON: what else is it
+    to be read as?
     """
-    if content_type is None:
-        return True
-    essence = content_type.partition(b";")[0].strip().lower()
-    return essence in _JSON_TYPES or (essence.endswith(b"+json") and b"/" in essence)
+    essence = (content_type or b"").partition(b";")[0].strip().lower()
+    return not essence or essence in _JSON_TYPES or (essence.endswith(b"+json") and b"/" in essence)
 
 
 def _decoded(data: bytes) -> str:

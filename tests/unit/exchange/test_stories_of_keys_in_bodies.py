@@ -131,11 +131,9 @@ def test_a_body_that_is_no_json_is_not_even_read(tell: Teller) -> None:
     assert story.on(head((("content-type", b"image/png"),))) == (PassRequest(),)
 
 
-@pytest.mark.parametrize("content_type", [b"", b"application/json-rpc", b"application/jsonrequest"])
-def test_a_body_of_json_by_another_name_or_by_none_is_read(tell: Teller, content_type: bytes) -> None:
-    story = tell(KEYED)
-
-    assert story.on(head((("content-type", content_type),))) == (HoldRequest(),)
+def test_a_body_of_json_by_another_name_or_by_none_is_read(tell: Teller) -> None:
+    for content_type in (b"", b"application/json-rpc", b"application/jsonrequest"):
+        assert tell(KEYED).on(head((("content-type", content_type),))) == (HoldRequest(),)
 
 
 def test_a_larger_body_than_may_be_held_is_refused_before_anything_is_claimed(tell: Teller) -> None:

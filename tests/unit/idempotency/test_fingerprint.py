@@ -148,6 +148,16 @@ def test_a_form_counts_by_its_fields_in_any_order() -> None:
     assert fingerprint(b"a=1&b=2", spec=spec, headers=headers) != first
 
 
+def test_forms_with_the_same_fields_in_other_lists_are_two() -> None:
+    spec = FingerprintSpec(BodyMode.FORM, query_order=False)
+    headers = (("content-type", b"application/x-www-form-urlencoded"),)
+    one, other = "items[][id]=1&items[][qty]=5&items[][id]=2", "items[][id]=1&items[][id]=2&items[][qty]=5"
+    forms = [fingerprint(items.encode(), spec=spec, headers=headers) for items in (one, other)]
+    queries = [fingerprint(target=f"/pay?{items}", spec=spec, headers=headers) for items in (one, other)]
+
+    assert len({*forms, *queries}) == 4
+
+
 @pytest.mark.parametrize("content_type", [b"application/grpc", b"application/grpc+json"])
 def test_a_grpc_body_is_no_json_whatever_its_messages_are(content_type: bytes) -> None:
     headers = (("content-type", content_type),)

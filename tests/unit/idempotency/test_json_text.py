@@ -120,8 +120,9 @@ def test_names_are_ordered_by_utf_16_units() -> None:
 
 @pytest.mark.parametrize(
     "content_type",
-    [None, b"application/json", b"Application/JSON; charset=utf-8", b"text/json", b"application/problem+json",
-     b"application/vnd.shop.v2+JSON ; a=b"],
+    [None, b"", b" ", b"; charset=utf-8", b"application/json", b"Application/JSON; charset=utf-8",
+     b"text/json", b"application/problem+json", b"application/vnd.shop.v2+JSON ; a=b",
+     b"application/json-rpc", b"Application/JSONRequest; charset=utf-8"],
 )  # fmt: skip
 def test_these_types_are_json(content_type: bytes | None) -> None:
     assert is_json(content_type)
@@ -130,12 +131,12 @@ def test_these_types_are_json(content_type: bytes | None) -> None:
 @pytest.mark.parametrize(
     "content_type",
     [
-        b"",
         b"json",
         b"+json",
         b"text/plain",
         b"application/jsonp",
         b"application/json-seq",
+        b"text/json-rpc",
         b"image/json",
         b"a/b;c+json",
     ],
