@@ -40,6 +40,9 @@ DETACHED = """\
 POLICIES = {Scenario.WAITING: WAITING, Scenario.DETACHED: DETACHED}
 """What the policies are where a scenario needs other than the default one."""
 TRANSPORT = "IDEMPOTENCY__SERVER__TRANSPORT"
+STORE_TIMEOUT = "IDEMPOTENCY__STORE__TIMEOUT"
+PATIENCE = "5s"
+"""The store's time-out: one answer that a busy machine holds up must not cost a round."""
 _ROOT = Path(__file__).parent.parent
 _SAID = 40
 ALONE = "alone"
@@ -160,8 +163,8 @@ class Rig:
     def _environ(self, variant: Variant) -> dict[str, str]:
         """The environment of a sidecar, whatever this one says about sidecars that run in earnest."""
         neutral = {name: value for name, value in os.environ.items() if not name.startswith("IDEMPOTENCY__")}
-        neutral |= {STORE_URL: self.store_url, WORKERS: str(variant.workers), TRANSPORT: variant.transport}
-        return neutral
+        neutral |= {STORE_URL: self.store_url, STORE_TIMEOUT: PATIENCE}
+        return neutral | {WORKERS: str(variant.workers), TRANSPORT: variant.transport}
 
     def _bootstrap(self, settings: Settings, endpoints: tuple[str, ...]) -> tuple[Address, envoy.Bootstrap]:
         listen = resolve(Address("127.0.0.1", 0), "--listen")
