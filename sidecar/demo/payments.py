@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 
 from aiohttp import web
@@ -22,12 +22,29 @@ class Ledger:
     executions: Counter[str] = field(default_factory=Counter)
     attempts: list[str | None] = field(default_factory=list)
     """The `Idempotency-Attempt` that came with each execution."""
+    _at_work: dict[str, asyncio.Event] = field(default_factory=dict)
 
     def execute(self, reference: str, attempt: str | None) -> str:
         """Pay, irrevocably. The id of the payment."""
         self.executions[reference] += 1
         self.attempts.append(attempt)
         return f"pay_{self.executions.total():04}"
+
+    @contextlib.contextmanager
+    def at_work_on(self, reference: str) -> Iterator[None]:
+        """Have the service work on an order for as long as the context lasts, but at most `LONGEST_S`."""
+        self._at_work[reference] = finished = asyncio.Event()
+        try:
+            yield
+        finally:
+            finished.set()
+
+    async def finish(self, reference: str) -> None:
+        """Return when nothing keeps the service at work on an order."""
+        if reference in self._at_work:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LONGEST_S):
+                    await self._at_work[reference].wait()
 
 
 def payments(ledger: Ledger) -> web.Application:
@@ -37,6 +54,7 @@ def payments(ledger: Ledger) -> web.Application:
         order = await request.json()
         payment = ledger.execute(order["reference"], request.headers.get("idempotency-attempt"))
         await asyncio.sleep(min(float(order.get("takes_s", 0)), LONGEST_S))
+        await ledger.finish(order["reference"])
         return web.json_response(
             {"id": payment, "reference": order["reference"], "amount": order["amount"]},
             status=201,

@@ -28,6 +28,9 @@ policies:
     match: {methods: [POST], paths: ["/v1/payments/**"]}
 """
 
+_STORE_TIMEOUT = "IDEMPOTENCY__STORE__TIMEOUT"
+"""No scene is about it, and the machine may be busy."""
+
 
 @dataclass(frozen=True, slots=True)
 class Performance:
@@ -92,4 +95,5 @@ def _options(upstream: str, sink: Sink) -> StackOptions:
 
 
 def _neutral_environment() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if not name.startswith("IDEMPOTENCY__")}
+    neutral = {name: value for name, value in os.environ.items() if not name.startswith("IDEMPOTENCY__")}
+    return neutral | {_STORE_TIMEOUT: "5s"}

@@ -100,6 +100,25 @@ async def test_a_race_without_retry_after_or_without_a_winner_is_not_as_promised
     assert scene.exchanges[0].received == "20 x 409 in-progress"
 
 
+async def test_a_race_is_as_promised_however_late_its_duplicates_come() -> None:
+    ledger, recorded = Ledger(), asyncio.Event()
+
+    async def busy(request: web.Request) -> web.Response:
+        reference = (await request.json())["reference"]
+        if not ledger.executions:
+            ledger.execute(reference, "1")
+            await ledger.finish(reference)
+            recorded.set()
+            return web.Response(status=201, body=b"made")
+        await asyncio.sleep(0.05)
+        return replayed(b"made") if recorded.is_set() else problem(409, "in-progress", **{"retry-after": "1"})
+
+    scene = await play("Concurrent duplicates", busy, ledger)
+
+    assert scene.broken == ()
+    assert scene.executed == 1
+
+
 async def test_a_detached_call_is_as_promised_when_its_retries_wait_for_it() -> None:
     ledger, done, calls = Ledger(), asyncio.Event(), 0
 
@@ -174,6 +193,19 @@ async def test_the_payments_service_pays_each_time_it_is_asked(service: tuple[Le
     assert second.headers["location"] == "/v1/payments/pay_0002"
     assert ledger.executions["ref"] == 2
     assert ledger.attempts == [None, None]
+
+
+async def test_the_payments_service_is_at_work_on_an_order_for_as_long_as_it_is_told(
+    service: tuple[Ledger, Client],
+) -> None:
+    ledger, client = service
+    with ledger.at_work_on("ref"):
+        call = asyncio.create_task(client.send(Order("ref", 5, "key")))
+        while not ledger.executions["ref"]:  # noqa: ASYNC110 - the books have no event for it
+            await asyncio.sleep(0.001)
+        assert (await client.send(Order("other", 5, "key"))).status == 201
+        assert not call.done()
+    assert (await call).status == 201
 
 
 async def test_the_payments_service_pays_even_when_nobody_waits_for_the_answer(
