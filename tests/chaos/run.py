@@ -27,7 +27,7 @@ _FINAL_AT_ONCE = 12
 _FINAL_TRIES = 4
 _BETWEEN_TRIES_S = 1.0
 _PATIENCE_S = 15.0
-"""How long a final round tries again: what is still refused after that is broken as a whole."""
+"""How long a final round tries a key again: what is still refused after that is broken."""
 _PROBE_EVERY_S = 0.15
 _QUIET_S = 1.5 * LEASE_S
 _IDLE_LIMIT_S = 30.0
@@ -148,10 +148,11 @@ class _Performance:
         await asyncio.sleep(_QUIET_S)
 
     async def _ask_finally(self, calls: Sequence[Call]) -> None:
-        slots, impatient = asyncio.Semaphore(_FINAL_AT_ONCE), self._clock() + _PATIENCE_S
+        slots = asyncio.Semaphore(_FINAL_AT_ONCE)
 
         async def patiently(call: Call) -> None:
             async with slots:
+                impatient = self._clock() + _PATIENCE_S
                 for number in range(1, _FINAL_TRIES + 1):
                     again = replace(call, request_id=f"{call.request_id}-{number}")
                     exchange = await self._ask(again)

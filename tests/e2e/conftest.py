@@ -2,11 +2,12 @@
 
 import contextlib
 import socket
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import httpx
@@ -17,7 +18,7 @@ from tests.stack.up import Up, running_up
 from tests.stack.upstream import Answer, Upstream, running_upstream
 from tests.stack.valkey import Server, start_valkey
 
-CONFIG = """
+POLICIES = """
 policies:
   - name: required
     match: {methods: [POST], paths: ["/required/**"]}
@@ -61,6 +62,8 @@ policies:
   - name: default
     match: {methods: [POST, PATCH]}
 """
+CONFIG = f"store: {{timeout: 5s}}\n{POLICIES}"
+"""For all that is not about the store's time-out: the machine may be busy."""
 
 
 @dataclass
@@ -74,14 +77,25 @@ class Job:
 
     def __post_init__(self) -> None:
         """The upstream answers each target as its test wants."""
-        self._answers: dict[str, Answer] = {}
-        self.upstream.script = lambda target: self._answers.get(target.partition("?")[0], Answer())
+        self._answers: dict[str, Callable[[], Answer]] = {}
+        self.upstream.script = lambda target: self._answers.get(target.partition("?")[0], Answer)()
 
     def path(self, prefix: str, answer: Answer) -> str:
         """A target of its own under `prefix` that the upstream answers like this."""
         target = f"/{prefix}/{uuid.uuid4().hex}"
-        self._answers[target] = answer
+        self._answers[target] = lambda: answer
         return target
+
+    @contextlib.contextmanager
+    def holding_one(self, target: str) -> Iterator[None]:
+        """The upstream answers the next request for a target after the context, and all others as ever."""
+        usual, executed, go_on = self._answers[target], self.upstream.times(target), threading.Event()
+        held = replace(usual(), wait=go_on)
+        self._answers[target] = lambda: held if self.upstream.times(target) == executed else usual()
+        try:
+            yield
+        finally:
+            go_on.set()
 
     def post(self, target: str, key: str, content: bytes = b"x", *, timeout: float = 20) -> httpx.Response:
         """A keyed request."""

@@ -14,6 +14,7 @@ from tests.stack.up import Up, running_up
 from tests.stack.valkey import Server
 
 CONFIG = """
+store: {timeout: 5s} # nothing here is about it, and the machine may be busy
 policies:
   - name: required
     match: {paths: ["/unary/required-*"]}

@@ -15,6 +15,7 @@ from tests.stack.live_upstream import LiveUpstream, running_live_upstream
 from tests.stack.up import Up, running_up
 
 CONFIG = """
+store: {timeout: 5s} # nothing here is about it, and the machine may be busy
 policies:
   - name: small
     match: {methods: [POST], paths: ["/small/**"]}

@@ -10,6 +10,7 @@ from tests.stack.up import Up, running_up
 from tests.stack.upstream import Upstream, running_upstream
 
 CONFIG = """
+store: {timeout: 5s} # nothing here is about it, and the machine may be busy
 policies:
   - name: orders
     match: {methods: [POST], paths: ["/orders/**"]}

@@ -31,6 +31,7 @@ FIRST_BYTE_LIMIT_S = 10.0
 
 CONFIG = """
 server: {{transport: {transport}}}
+store: {{timeout: 5s}} # nothing here is about it, and the machine may be busy
 policies:
   - name: detached
     match: {{methods: [POST], paths: ["/detached/**"]}}

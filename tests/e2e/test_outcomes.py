@@ -1,7 +1,5 @@
 """How an exchange may end, and what that does to the key (CONTRACT §5), through a real Envoy."""
 
-import os
-import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -10,7 +8,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.e2e.conftest import CONFIG, Job, eventually
+from tests.e2e.conftest import CONFIG, POLICIES, Job, eventually
+from tests.stack.children import frozen
 from tests.stack.ports import lasting_port
 from tests.stack.up import running_up
 from tests.stack.upstream import Answer
@@ -170,11 +169,13 @@ def test_a_sidecar_that_is_gone_fails_closed(job: Job, tmp_path: Path, key: str)
     """Not even Envoy's own word for it: the status is one that a client retries."""
     target = job.path("orders", Answer())
     upstream = f"http://127.0.0.1:{job.upstream.port}"
-    with running_up(upstream, tmp_path, config=CONFIG) as up, httpx.Client(base_url=up.url) as client:
-        os.kill(up.worker_pids[0], signal.SIGSTOP)
+    with (
+        running_up(upstream, tmp_path, config=POLICIES) as up,  # Envoy waits for twice the store's time-out
+        httpx.Client(base_url=up.url) as client,
+        frozen(up.worker_pids[0]),
+    ):
         keyed = client.post(target, headers={"idempotency-key": key})
         keyless = client.post(target)
-        os.kill(up.worker_pids[0], signal.SIGCONT)
 
     assert keyed.status_code in (503, 504)
     assert keyless.status_code == 201

@@ -13,7 +13,6 @@ from pathlib import Path
 import httpx
 import pytest
 
-from sidecar.config.watching import POLL_S
 from tests.e2e.conftest import eventually
 from tests.e2e.fleet import Load, running_fleet
 from tests.stack.up import Up, running_up
@@ -27,6 +26,7 @@ FLIPS = 3
 def policy(name: str, status: int, path: str = "/pay/**") -> str:
     """A policy whose refusals show it twice: by their status, and by their documentation."""
     return (
+        "store: {timeout: 5s}\n"  # nothing here is about it, and the machine may be busy
         f"policies:\n  - name: {name}\n    match: {{methods: [POST], paths: ['{path}']}}\n"
         f"    in_progress: {{status: {status}}}\n    docs_url: https://example.com/{name}\n"
     )
@@ -180,18 +180,18 @@ def test_no_request_fails_while_envoy_takes_new_listeners(up: Up) -> None:
     assert load.failed == []
 
 
-def test_at_sighup_every_worker_reloads_at_once_and_warns_that_envoy_has_to_follow(
+def test_at_sighup_every_worker_reloads_whatever_the_file_and_warns_where_envoy_has_to_follow(
     upstream: Upstream, valkey: Server
 ) -> None:
     with running_fleet(upstream, valkey.url, server={"workers": 2}) as fleet:
         workers, text = fleet.workers, fleet.config.read_text()
+        fleet.process.send_signal(signal.SIGHUP)  # of a file that is as it was, of which no look tells
+        eventually(lambda: fleet.metric("idempotency_config_reloads_total", result="applied") == EACH_ONCE)
+        assert not fleet.said("has to be rendered again"), "it has not"
+
         fleet.config.write_text(f"{text}policies: [{{name: puts, match: {{methods: [PUT]}}}}]\n")
         fleet.process.send_signal(signal.SIGHUP)
-        eventually(
-            lambda: fleet.metric("idempotency_config_reloads_total", result="applied") == EACH_ONCE, POLL_S
-        )
-
-        assert fleet.said("has to be rendered again")
+        eventually(lambda: fleet.said("has to be rendered again"))
         assert fleet.workers == workers, "nobody has died of it"
         assert fleet.process.poll() is None
 

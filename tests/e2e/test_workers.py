@@ -63,7 +63,8 @@ def test_a_worker_that_is_killed_under_load_costs_its_own_requests_alone_and_exe
     failed = len(load.failed) + len(load.not_replayed)
     assert failed <= load.clients, "each client had one request under way"
     assert all(0 <= failed.at - killed < 5 for failed in load.failed)
-    assert fleet.metric("idempotency_worker_up") == {"0": 1, "1": 1, "2": 1}
+    every_one = {"0": 1, "1": 1, "2": 1}
+    wait_until(lambda: fleet.metric("idempotency_worker_up") == every_one, "each tells of all the others")
 
 
 def test_a_rolling_restart_replaces_every_worker_and_fails_no_request(

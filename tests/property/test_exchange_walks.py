@@ -22,7 +22,7 @@ WALKED = set(State) - {State.READING, State.SHADOWING, State.SHADOWING_ALONE}
 def test_whatever_envoy_the_store_the_origin_and_the_clock_do_every_promise_holds() -> None:
     visited: set[State] = set()
 
-    @settings(max_examples=1000, deadline=None)
+    @settings(max_examples=1000)
     @given(st.data())
     def walks(data: st.DataObject) -> None:
         walk = Walk(data)

@@ -186,7 +186,7 @@ async def test_whatever_follows_the_head_of_a_request_is_answered_or_fails_the_s
     assert await for_each(servicer, case, cases) == 11 * 2 * 91
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     name=st.sampled_from(sorted(OPENINGS)),
     end=st.booleans(),

@@ -109,7 +109,7 @@ EVENTS = st.tuples(
 """What may come after the head, of which the claim's answer comes first."""
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=1000)
 @given(POLICIES, HEADS, EVENTS)
 def test_what_is_not_read_of_a_head_makes_no_difference(
     policy: Policy, begun: RequestHeaders, events: Events
@@ -131,7 +131,7 @@ class Watched(str):
         return str.__eq__(self, other)
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=1000)
 @given(POLICIES, HEADS, EVENTS)
 def test_no_other_field_of_a_head_is_looked_for(
     policy: Policy, begun: RequestHeaders, events: Events
@@ -154,7 +154,7 @@ def test_what_is_read_makes_one(name: str) -> None:
     find(
         st.tuples(HEADS, EVENTS),
         lambda drawn: makes_a_difference(reading, drawn[0], drawn[1], lambda of: of == name),
-        settings=settings(max_examples=5000, deadline=None, database=None),
+        settings=settings(max_examples=5000, database=None),
     )
 
 

@@ -1,8 +1,12 @@
-"""Small programs that stand in for Envoy, Valkey and the sidecar, and what became of their processes."""
+"""Processes: small programs that stand in for Envoy, Valkey and the sidecar, and what became of any."""
 
 import asyncio
+import contextlib
+import os
+import signal
+import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 WAITS = """\
@@ -55,6 +59,48 @@ async def eventually(condition: Callable[[], bool], *, within_s: float = 10.0) -
     while not condition():
         assert clock() < deadline, "it did not happen in time"
         await asyncio.sleep(0.01)
+
+
+@contextlib.contextmanager
+def frozen(pid: int) -> Iterator[None]:
+    """A process that does nothing, and ends nothing, while the context lasts."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+@contextlib.contextmanager
+def stopped_in_the_end(process: subprocess.Popen[str], within_s: float) -> Iterator[None]:
+    """Stop a process by SIGTERM after the context; where it does not stop, kill it and all that it started.
+
+    Raises:
+        AssertionError: It had to be killed. A failure of the context itself is raised as it is, with a note.
+    """
+    complaint = (
+        f"{process.args!r} did not stop within {within_s:g} s: it was killed, with all that it started"
+    )
+    try:
+        yield
+    except BaseException as error:
+        if not _stops(process, within_s):
+            error.add_note(complaint)
+        raise
+    assert _stops(process, within_s), complaint
+
+
+def _stops(process: subprocess.Popen[str], within_s: float) -> bool:
+    process.send_signal(signal.SIGTERM)
+    try:
+        process.wait(within_s)
+    except subprocess.TimeoutExpired:
+        for pid in (process.pid, *descendants(process.pid)):  # not its group: each of them has its own
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        process.wait()
+        return False
+    return True
 
 
 def descendants(pid: int) -> set[int]:

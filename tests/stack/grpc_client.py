@@ -51,12 +51,10 @@ class GrpcClient:
     def __init__(self, channel: grpc.Channel) -> None:
         self.channel = channel
 
-    def unary(
-        self, path: str, key: str | None, message: bytes = b"m", *, timeout_s: float = TIMEOUT_S
-    ) -> Ended:
+    def unary(self, path: str, key: str | None, message: bytes = b"m") -> Ended:
         """Send one message, get one."""
         method: grpc.UnaryUnaryMultiCallable[bytes, bytes] = self.channel.unary_unary(path)
-        call = method.future(message, metadata=_keyed(key), timeout=timeout_s)
+        call = method.future(message, metadata=_keyed(key), timeout=TIMEOUT_S)
         with contextlib.suppress(grpc.RpcError):
             return _ended(call, (call.result(),))
         return _ended(call, ())

@@ -1,7 +1,7 @@
 """A small HTTP/2 client that shows trailers, which httpx does not; cleartext with prior knowledge."""
 
 import socket
-import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import h2.config
@@ -40,8 +40,8 @@ def post(url: str, headers: Fields, body: bytes = b"", trailers: Fields | None =
         return _read(peer, connection)
 
 
-def leave_before_the_end(url: str, headers: Fields, body: bytes, *, after_s: float) -> None:
-    """Send a POST with its announced length and every byte of it, but not its end; then go away."""
+def leave_before_the_end(url: str, headers: Fields, body: bytes, *, stay: Callable[[], None]) -> None:
+    """Send a POST with its announced length and every byte of it, but not its end; `stay`, then go away."""
     connection = h2.connection.H2Connection(h2.config.H2Configuration(header_encoding="utf-8"))
     target = httpx.URL(url)
     with socket.create_connection((target.host, target.port or 80), timeout=TIMEOUT_S) as peer:
@@ -51,7 +51,7 @@ def leave_before_the_end(url: str, headers: Fields, body: bytes, *, after_s: flo
         connection.send_headers(stream, [*_pseudo(target), *headers, length])
         connection.send_data(stream, body)
         peer.sendall(connection.data_to_send())
-        time.sleep(after_s)
+        stay()
 
 
 def _pseudo(target: httpx.URL) -> Fields:

@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
+
+from tests.stack.children import stopped_in_the_end
 
 STOP_LIMIT_S = 30
 
@@ -50,15 +51,10 @@ def running_up(upstream: str, directory: Path, *options: str, config: str | None
     ]
     with log.open("w") as stderr:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, text=True)
-    try:
+    with process, stopped_in_the_end(process, STOP_LIMIT_S):
         assert process.stdout is not None
         line = process.stdout.readline()
         assert line, f"up did not start:\n{log.read_text()}"
         ready = json.loads(line)
         pids = ready["pids"]
         yield Up(ready["url"], ready["admin"][0], pids["envoy"], pids["workers"], process, log)
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(STOP_LIMIT_S)
-        if process.stdout is not None:
-            process.stdout.close()

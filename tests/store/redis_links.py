@@ -54,6 +54,7 @@ class Proxy:
 
     def __init__(self, port: int) -> None:
         self.accepted = 0
+        self.swallowed = 0
         self.port = port
         self._silent = False
         self._generation = 0
@@ -85,6 +86,8 @@ class Proxy:
                 if generation == self._generation and not self._silent:
                     writer.write(data)
                     await writer.drain()
+                else:
+                    self.swallowed += 1
 
 
 @asynccontextmanager

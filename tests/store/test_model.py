@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
 from msgspec import structs
@@ -214,21 +214,11 @@ class RedisAgainstMemory(Histories):
 
 
 def test_memory_answers_as_the_model_does() -> None:
-    run_state_machine_as_test(
-        MemoryAgainstModel, settings=settings(max_examples=200, stateful_step_count=40, deadline=None)
-    )
+    run_state_machine_as_test(MemoryAgainstModel, settings=settings(max_examples=200, stateful_step_count=40))
 
 
 def test_redis_answers_as_memory_and_the_model_do(valkey: Server) -> None:
     class OnThisServer(RedisAgainstMemory):
         server = valkey
 
-    run_state_machine_as_test(
-        OnThisServer,
-        settings=settings(
-            max_examples=60,
-            stateful_step_count=40,
-            deadline=None,
-            suppress_health_check=[HealthCheck.too_slow],  # a real server, on a machine that may be busy
-        ),
-    )
+    run_state_machine_as_test(OnThisServer, settings=settings(max_examples=60, stateful_step_count=40))

@@ -166,18 +166,19 @@ async def test_whoever_has_time_left_when_an_opening_took_too_long_is_served_by_
 ) -> None:
     async with (
         proxied(valkey.port) as (proxy, port),
-        opened(f"redis://127.0.0.1:{port}/0", timeout_ms=600) as store,
+        opened(f"redis://127.0.0.1:{port}/0", timeout_ms=400) as store,
     ):
         proxy.silence()
-        began = time.monotonic()
         first = asyncio.create_task(store.claim(wanted("a", "first"), HOLD))
-        await asyncio.sleep(0.4)
+        while not proxy.swallowed:  # noqa: ASYNC110 - the proxy has no event for it
+            await asyncio.sleep(0.001)
+        store._timeout_ms, store._commands._timeout_s = 10_000, 10.0
         second = asyncio.create_task(ask(store, wanted("a", "second"), HOLD))
         proxy.heal()
-        with pytest.raises(StoreUnavailableError, match="no answer within 600 ms"):
+        with pytest.raises(StoreUnavailableError, match="no answer within"):
             await first
-        assert await second == Claimed(1)
-        assert time.monotonic() - began < 0.95
+        async with asyncio.timeout(SOON_S):
+            assert await second == Claimed(1)
         assert proxy.accepted == 2
 
 
@@ -257,14 +258,14 @@ async def test_telling_the_script_costs_the_operation_no_more_than_its_time() ->
     def respond(command: list[bytes]) -> bytes:
         if command[0] == b"EVAL":
             raise Silence
-        time.sleep(0.2)  # the server's time, and everybody's: the loop is its too
+        time.sleep(0.8)  # the server's time, and everybody's: the loop is its too
         return b"-NOSCRIPT No matching script.\r\n"
 
-    async with scripted_server(respond) as url, opened(url, timeout_ms=400) as store:
+    async with scripted_server(respond) as url, opened(url, timeout_ms=1000) as store:
         began = time.monotonic()
-        with pytest.raises(StoreUnavailableError, match="no answer within 400 ms"):
+        with pytest.raises(StoreUnavailableError, match="no answer within 1000 ms"):
             await store.claim(wanted("a"), HOLD)
-        assert time.monotonic() - began < 0.55  # with a time of its own EVAL would have until 0.6 s
+        assert time.monotonic() - began < 1.6  # with a time of its own EVAL would have until 1.8 s
 
 
 async def test_who_is_told_that_the_connection_is_lost_may_ask_again_at_once() -> None:

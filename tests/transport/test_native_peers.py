@@ -181,7 +181,8 @@ async def test_the_deadline_of_grpcs_client_is_kept_here_as_well() -> None:
 
     async with serving(silent) as served, grpc.aio.insecure_channel(f"127.0.0.1:{served.port}") as channel:
         process: grpc.aio.StreamStreamMultiCallable[bytes, bytes] = channel.stream_stream(PROCESS)
-        call = process(timeout=0.2)
+        await channel.channel_ready()  # which takes nothing of the call's time
+        call = process(timeout=1)
         await call.write(b"one")
 
         assert await call.code() is grpc.StatusCode.DEADLINE_EXCEEDED

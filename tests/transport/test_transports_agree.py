@@ -78,7 +78,7 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Both]:
 
 
 @given(scene=scenes())
-@settings(deadline=None, max_examples=250)
+@settings(max_examples=250)
 def test_both_transports_make_the_same_of_calls_that_take_turns(both: Both, scene: Scene) -> None:
     expected, found = both.play(scene)
 
@@ -87,7 +87,7 @@ def test_both_transports_make_the_same_of_calls_that_take_turns(both: Both, scen
 
 
 @given(scene=scenes_with_deadlines())
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 def test_both_transports_make_the_same_of_deadlines_that_pass_beside_other_calls(
     both: Both, scene: Scene
 ) -> None:
@@ -98,7 +98,7 @@ def test_both_transports_make_the_same_of_deadlines_that_pass_beside_other_calls
 
 
 @given(turns=AT_ONCE, impatient=st.booleans())
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_both_transports_make_the_same_of_messages_that_come_at_once(
     both: Both, turns: list[Turn], impatient: bool
 ) -> None:
@@ -159,7 +159,7 @@ def test_both_transports_end_a_call_whose_client_leaves_the_deadline_to_them(
         await transport.start()
         try:
             async with h2_client(port) as client:
-                client.h2.send_headers(1, [*CALL, ("grpc-timeout", "200m")])
+                client.h2.send_headers(1, [*CALL, ("grpc-timeout", "600m")])
                 client.h2.send_data(1, b"".join(map(framed, messages)))
                 await client.flush()
                 await client.until(lambda: client.ended(1))

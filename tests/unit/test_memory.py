@@ -78,14 +78,15 @@ async def turns() -> None:
 
 def test_what_is_loaded_by_the_time_a_worker_serves_is_not_looked_at_again() -> None:
     before = gc.get_threshold()
+    gc.unfreeze()  # what has been set aside for the tests (tests/conftest.py)
     try:
         memory.settle()
 
         assert gc.get_freeze_count() > 10_000
         assert gc.get_threshold()[0] > before[0]
     finally:
-        gc.unfreeze()
         gc.set_threshold(*before)
+        gc.freeze()
 
 
 FAULTS = """

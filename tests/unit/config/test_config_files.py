@@ -129,7 +129,7 @@ def problems_of(file: Path) -> tuple[ConfigProblem, ...] | None:
     return None
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(text=st.text(max_size=80) | NODES.map(as_flow))
 def test_whatever_a_file_holds_it_is_accepted_or_its_problems_are_listed(
     tmp_path_factory: pytest.TempPathFactory, text: str
