@@ -199,6 +199,22 @@ def test_at_sighup_every_worker_reloads_whatever_the_file_and_warns_where_envoy_
 EACH_ONCE = {"0": 1, "1": 1}
 
 
+def test_callers_that_envoy_does_not_tell_yet_are_refused_and_not_taken_for_one(
+    upstream: Upstream, valkey: Server
+) -> None:
+    with running_fleet(upstream, valkey.url, server={"workers": 1}) as fleet:
+        text = fleet.config.read_text()
+        scope = "['jwt:sub', 'metadata:acme.tenant', path]"
+        fleet.config.write_text(f"{text}policies: [{{name: told, scope: {scope}}}]\n")
+        eventually(lambda: fleet.said("has to be rendered again"))
+        alice = httpx.post(f"{fleet.url}/told", headers={"idempotency-key": "k"})
+        keyless = httpx.post(f"{fleet.url}/told")
+
+        assert (alice.status_code, keyless.status_code) == (503, 201)
+        assert upstream.times("/told") == 1
+        assert fleet.said("Envoy does not tell acme, envoy.filters.http.jwt_authn")
+
+
 def test_a_worker_that_is_started_again_reads_the_file_as_it_is_by_then(up: Up, upstream: Upstream) -> None:
     put(up, TWO)
     eventually(lambda: reloads(up, "applied") > 0)
