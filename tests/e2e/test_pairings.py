@@ -169,6 +169,31 @@ async def test_the_answer_to_head_tells_of_a_body_that_it_has_not(scene: LiveSce
     assert (retry.head.values("content-length"), retry.body) == (["42"], b"")
 
 
+@pytest.mark.parametrize(
+    ("method", "status", "fields"),
+    [
+        ("POST", 201, (("content-length", "0"),)),
+        ("POST", 204, ()),
+        ("POST", 304, (("etag", '"a"'),)),
+        ("HEAD", 200, (("content-length", "42"),)),
+    ],
+)
+async def test_what_has_no_content_is_recorded_though_its_end_has_not_come(
+    scene: LiveScene, http: str, method: str, status: int, fields: Fields
+) -> None:
+    target, key = new_target(), new_key()
+    async with scene.request(http, target, key, method=method) as client:
+        _, upstream = await scene.upstream.request(target)
+        over = scene.upstream_http == HTTP1  # there its head is its end; over HTTP/2 END_STREAM does not come
+        await upstream.send_head(response(status, *fields), ends=over)
+        assert (await client.hear_head()).status == status
+
+    async with scene.request(http, target, key, method=method) as client:
+        replay = await client.message()
+    assert (replay.head.status, replay.head.values("idempotent-replayed")) == (status, ["true"])
+    assert scene.upstream.times(target) == 1
+
+
 async def test_the_trailers_of_a_request_reach_the_upstream_and_do_not_count(
     scene: LiveScene, http: str
 ) -> None:
