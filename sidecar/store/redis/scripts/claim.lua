@@ -12,8 +12,9 @@
 -- write of the earlier owner fails, however late it arrives. Without `retry` a lapsed lease changes
 -- nothing here: the earlier owner may be slow rather than gone, and may still complete. Nor with `retry`
 -- where nothing is there to compare with and the earlier attempt did not say that it would note it in time:
--- it was claimed under another policy, or put back after it was lost. The first claim after the ttl drops the record's bytes, which nobody is given any more; the state stays, so every write
--- still answers as it did before.
+-- it was claimed under another policy, or put back after it was lost. The first claim after the ttl drops
+-- the record's bytes, which nobody is given any more; the state stays, so every write still answers as it
+-- did before.
 
 local owner, lease_ms, ttl_ms, tombstone_ms, policy = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local entry, value, record_at = read()
