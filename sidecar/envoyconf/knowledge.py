@@ -5,7 +5,6 @@ sidecar something of the client: where no policy asks for any, none is sent.
 """
 
 from collections.abc import Iterator
-from urllib.parse import quote
 
 from envoy_data_plane.envoy.config.core.v3 import HeaderValue
 from envoy_data_plane.envoy.extensions.filters.http.ext_proc.v3 import (
@@ -15,10 +14,9 @@ from envoy_data_plane.envoy.extensions.filters.http.ext_proc.v3 import (
 
 from sidecar.idempotency.policy import Mode, Policies, Policy
 from sidecar.idempotency.scope import PEER
+from sidecar.idempotency.telling import TELLS, told_text
 
 ROUTE = "xds.route_name"
-TELLS = "idempotency-tells"
-"""The field of a stream's initial metadata that lists what is told (`extproc.server`)."""
 PEER_NAMES = (
     "connection.uri_san_peer_certificate",
     "connection.dns_san_peer_certificate",
@@ -49,8 +47,7 @@ def metadata_options(policies: Policies) -> MetadataOptions | None:
 
 def initial_metadata(policies: Policies) -> list[HeaderValue]:
     """What the filter says of itself to the sidecar, which refuses requests that it is told too little of."""
-    told = ",".join(quote(source, safe="") for source in sorted(policies.needs))
-    return [HeaderValue(key=TELLS, value=told)] if told else []
+    return [HeaderValue(key=TELLS, value=told_text(policies.needs))] if policies.needs else []
 
 
 def _active(policies: Policies) -> Iterator[Policy]:

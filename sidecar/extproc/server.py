@@ -4,25 +4,19 @@ import asyncio
 import itertools
 import secrets
 from collections.abc import Callable
-from urllib.parse import unquote
 
 from sidecar.exchange.machine import Exchange
 from sidecar.extproc.driver import Driver, Observer, Performer
 from sidecar.extproc.timers import Timers
 from sidecar.extproc.transport.port import Handler, Stream
 from sidecar.idempotency.policy import Policies
+from sidecar.idempotency.telling import TELLS, sources_told
 
 POLICY = "idempotency-policy"
 """The field of a stream's initial metadata in which a route of Envoy's names the policy for its requests.
 
 `ExtProcPerRoute.overrides.grpc_initial_metadata` sets it (docs/policies.md); a client cannot.
 """
-
-
-TELLS = "idempotency-tells"
-"""The field in which the rendered filter says what it tells of callers: sources (`Policy.needs`), each
-percent-encoded, with commas between. Where it says nothing, it tells nothing."""
-_NOTHING: frozenset[str] = frozenset()
 
 
 class _Refused:
@@ -33,11 +27,6 @@ class _Refused:
 
     def on_end(self) -> None:
         """Nobody is interested."""
-
-
-def sources_told(field: str | None) -> frozenset[str]:
-    """What the filter says that it tells."""
-    return frozenset(map(unquote, field.split(","))) if field else _NOTHING
 
 
 class ExchangeServer:
@@ -67,7 +56,7 @@ class ExchangeServer:
             if named is None:
                 return self._refuse(stream, name)
             policies = named
-        sources = sources_told(stream.metadata(TELLS)) if policies.needs else _NOTHING
+        sources = sources_told(stream.metadata(TELLS)) if policies.needs else None
         exchange = Exchange(policies, f"{self._process}-{next(self._exchanges):x}", sources)
         return Driver(stream, exchange, self._performer, self._observer, self._timers)
 

@@ -8,14 +8,14 @@ import yaml
 
 from sidecar.envoyconf.filter import enabled_by_header, render_filter
 from sidecar.envoyconf.inputs import EnvoyInputs
-from sidecar.envoyconf.knowledge import PEER_NAMES, ROUTE, TELLS
+from sidecar.envoyconf.knowledge import PEER_NAMES, ROUTE
 from sidecar.envoyconf.version import EnvoyVersion
-from sidecar.extproc import server
 from sidecar.extproc.codec.context import read_context
 from sidecar.extproc.wire import ext_proc_pb2 as pb
 from sidecar.idempotency.identity import JWT_NAMESPACE
 from sidecar.idempotency.policy import KeyPlace, KeySource, Match, Mode, Policies, Policy
 from sidecar.idempotency.scope import ScopePart
+from sidecar.idempotency.telling import TELLS, sources_told
 
 PLAIN = Policy("plain")
 WATCHED = Policy("watched", mode=Mode.SHADOW)
@@ -105,9 +105,9 @@ def test_the_filter_says_what_it_tells_so_that_the_sidecar_knows_what_it_is_not_
     own = entries[-1]["typed_config"]["extension_config"]["typed_config"]
     (told,) = own["grpc_service"]["initial_metadata"]
 
-    assert told["key"] == TELLS == server.TELLS
+    assert told["key"] == TELLS
     assert told["value"].isascii()
-    assert server.sources_told(told["value"]) == Policies(policies).needs != frozenset()
+    assert sources_told(told["value"]) == Policies(policies).needs != frozenset()
 
 
 # --- Without the sidecar

@@ -7,12 +7,13 @@ from sidecar.exchange.effects import Complete, Effect, FetchPiece, MarkUnknown, 
 from sidecar.exchange.events import Claimed, Event, InFlight, PieceFetched, PieceLost, Recorded, Renewed
 from sidecar.exchange.machine import Exchange
 from sidecar.exchange.states import State
-from sidecar.extproc.server import TELLS, ExchangeServer
+from sidecar.extproc.server import ExchangeServer
 from sidecar.idempotency.body import KeptBody
 from sidecar.idempotency.patterns import PathPattern
 from sidecar.idempotency.policy import Match, Policies, Policy
 from sidecar.idempotency.record import Record
 from sidecar.idempotency.scope import ScopePart
+from sidecar.idempotency.telling import TELLS
 from tests.unit.extproc.driver_scene import (
     CLAIMED,
     KEPT,
