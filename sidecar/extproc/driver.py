@@ -264,14 +264,15 @@ class Driver:
         return task
 
     def _on_task(self, bug: OriginEvent | None, task: _Task) -> None:
-        error = None if task.cancelled() else task.exception()
-        if error is None:
-            self._on_answer(None if task.cancelled() else task.result(), None)
-        elif bug is None or not isinstance(error, Exception):
-            self._on_answer(None, error)
-        else:
+        if task.cancelled():
+            self._on_answer(None, None)
+            return
+        error = task.exception()
+        if bug is not None and isinstance(error, Exception):
             self._observer.violated(_BUG, error)
             self._on_answer(bug, None)
+        else:
+            self._on_answer(None if error else task.result(), error)
 
     def _on_answer(self, event: StoreEvent | OriginEvent | None, error: BaseException | None) -> None:
         """What was asked has come back: with an event, with a bug, or with nothing, as it was called off."""
