@@ -31,14 +31,14 @@ class Responding(Core):
     def _judge(self, event: ResponseHeaders, *, early: bool) -> Effects:
         """`early`: before the request was known whole."""
         self._judge_head(event)
-        recording = self._verdict.outcome is _RECORD
         marks = present(event.headers, REPLAYED)
-        if not recording:
-            return self._settle(PassResponseHeaders(False, marks, ()), self._give_up_record(whole=not early))
+        if self._verdict.outcome is not _RECORD:
+            answer = PassResponseHeaders(more=False, remove=marks)
+            return self._settle(answer, self._give_up_record(whole=not early))
         of_call = self._grpc_call is not None
         self._capture = Capture(event, self._policy, self._request.method, of_call=of_call)
         whole = event.end_of_stream or self._capture.has_whole_body
-        answer = PassResponseHeaders(not whole, marks, self._advertised())
+        answer = PassResponseHeaders(more=not whole, remove=marks, advertised=self._advertised())
         if whole:
             return self._settle(answer, self._complete(early=early))
         self.state = states.CAPTURING_EARLY if early else states.CAPTURING
