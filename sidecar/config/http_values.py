@@ -28,7 +28,7 @@ def method() -> Kind[str]:
         if _TOKEN.fullmatch(given) is None:
             raise RefusedError(f"{quoted(given)} is not a method")
         if given != given.upper():
-            raise RefusedError(f"{quoted(given)} is not upper-case, and methods are case-sensitive")
+            raise RefusedError(f"{quoted(given)} is not upper-case")
         if given == "CONNECT":
             raise RefusedError("CONNECT opens a tunnel, which has no response to replay")
         return given
