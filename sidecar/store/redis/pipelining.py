@@ -147,6 +147,7 @@ class Pipeline(asyncio.Protocol):
             self._timer.cancel()
         if self._writer is not None:
             self._abort()
+        del self._reader  # it knows this object by `_understand`, and is asked nothing any more
         unanswered, self._unanswered = self._unanswered, deque()
         self._unsent.clear()
         self._ended(self)

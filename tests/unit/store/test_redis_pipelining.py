@@ -1,5 +1,7 @@
 """One connection's queue: whose a reply is, what is late, what is too much, and how it ends."""
 
+import gc
+import weakref
 from collections.abc import Callable
 
 import pytest
@@ -14,7 +16,7 @@ from redis.exceptions import (
 
 from sidecar.store.redis import pipelining
 from sidecar.store.redis.packing import JOINED_BELOW
-from sidecar.store.redis.pipelining import OverloadError
+from sidecar.store.redis.pipelining import OverloadError, Pipeline
 from tests.unit.store.pipeline_scene import MOMENT_S, WITHIN_S, Scene, closed, lost, settled
 
 
@@ -285,6 +287,18 @@ async def test_nothing_that_comes_after_the_end_is_anybodys(scene: Scene) -> Non
     scene.pipeline.resume_writing()
     assert isinstance(settled(reply), RedisConnectionError)
     assert scene.over == [scene.pipeline]
+
+
+async def test_a_connection_that_has_ended_leaves_nothing_to_the_garbage_collector() -> None:
+    gc.disable()
+    try:
+        pipeline = Pipeline(lambda _: None)
+        pipeline.end(RedisConnectionError("over"))
+        ended = weakref.ref(pipeline)
+        del pipeline
+        assert ended() is None
+    finally:
+        gc.enable()
 
 
 # Limits
